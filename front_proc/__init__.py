@@ -1,0 +1,11 @@
+"""The front: one asyncio process that accepts clients and watches children. Never touches VISA.
+
+command, settings, daemonize    from the command line to a serving process
+front                           the house's registry: clients, resources, the pool, start and stop
+connection                      one TCP connection; its first bytes choose the language
+text_*                          the text protocol: framing, the table of commands, the conversation
+wire_conversation               the wire of the PyVISA backend
+resource, queue, hold, tickets  who is served when, and how each command ends
+keeper, lifecycle, child, pool  the instrument's process: deadlines, the table of states, mechanics, spares
+discovery, status, audit        what is there, how it is, what happened
+"""

@@ -1,0 +1,124 @@
+"""The audit log and the daemon's own log: structlog's JSON lines, written by a thread of their own.
+
+Runs in the front. A record costs the event loop one append to a queue; a full disk or a stalled file can neither fail
+nor delay a request. Records that find the queue full are counted and the gap itself is recorded.
+
+Events of the audit: EVENTS. To add one: a row there and a call of `Audit.record`.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import MutableMapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+import structlog
+
+#: event -> what it tells. The reference page is checked against this.
+EVENTS = {
+    "start": "the daemon serves",
+    "stop": "the daemon ends",
+    "connect": "a client connected",
+    "disconnect": "a client left",
+    "rejected": "a connection was closed for what it sent, or because there were too many",
+    "open": "a client opened a resource",
+    "close": "a client closed a resource",
+    "command": "a command ended",
+    "opened": "an instrument's process has its session open",
+    "hung": "an instrument's process gave no answer by its deadline",
+    "crashed": "an instrument's process ended by itself",
+    "killed": "an instrument's process was killed and is gone",
+    "wedged": "an instrument's process cannot be killed",
+    "restarted": "a new process has the instrument open again",
+    "backoff": "an instrument failed again; its next start waits",
+    "broken": "an instrument failed too often and is left alone",
+    "unreachable": "an instrument could not be reached",
+    "closed": "an instrument's process closed its session and ended",
+    "gap": "records were lost because the writer fell behind or could not write",
+}
+
+#: Records waiting for the writer at most.
+QUEUE_LIMIT = 100_000
+
+#: Bytes of a command that are recorded.
+COMMAND_LIMIT = 1024
+
+
+def _moment_first(_: Any, __: str, record: MutableMapping[str, Any]) -> dict[str, Any]:
+    """When and what come first in the line, for those who read it."""
+    return {"time": record.pop("time"), "event": record.pop("event"), **record}
+
+
+def _json(record: dict[str, Any], **_: Any) -> bytes:
+    return msgspec.json.encode(record)
+
+
+class LogWriter:
+    """A file that a thread writes: `put` never blocks and never fails."""
+
+    def __init__(self, file: Path) -> None:
+        """Open `file` for appending, readable by its owner only. Raises OSError."""
+        file.touch(mode=0o600, exist_ok=True)
+        self._file: BinaryIO = file.open("ab")
+        self._logger = structlog.wrap_logger(
+            structlog.BytesLogger(self._file),
+            processors=[_moment_first, structlog.processors.JSONRenderer(serializer=_json)],
+        )
+        self._records: queue.Queue[dict[str, Any] | None] = queue.Queue(QUEUE_LIMIT)
+        self._lost = 0
+        self._thread = threading.Thread(target=self._write, name=f"writer of {file.name}", daemon=True)
+        self._thread.start()
+
+    def put(self, event: str, fields: dict[str, Any]) -> None:
+        """One record, stamped now."""
+        record = {"time": time.time(), "event": event, **fields}
+        try:
+            self._records.put_nowait(record)
+        except queue.Full:
+            self._lost += 1
+
+    def close(self, limit: float = 2.0) -> None:
+        """Write what waits, for `limit` seconds at most."""
+        try:
+            self._records.put(None, timeout=limit)
+        except queue.Full:
+            return
+        self._thread.join(limit)
+
+    def _write(self) -> None:
+        while True:
+            record = self._records.get()
+            if record is None:
+                return
+            self._write_one(record)
+            if self._lost:
+                lost, self._lost = self._lost, 0
+                self._write_one({"time": time.time(), "event": "gap", "lost": lost})
+
+    def _write_one(self, record: dict[str, Any]) -> None:
+        moment = datetime.fromtimestamp(record["time"], UTC)
+        record["time"] = moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+        try:
+            self._logger.msg(**record)
+        except OSError:
+            self._lost += 1
+
+
+class Audit:
+    """What happened, for the record."""
+
+    def __init__(self, file: Path) -> None:
+        """Raises OSError."""
+        self._writer = LogWriter(file)
+
+    def record(self, event: str, **fields: Any) -> None:
+        """One line. `event` is a row of EVENTS."""
+        assert event in EVENTS, event
+        self._writer.put(event, fields)
+
+    def close(self) -> None:
+        """Flush, bounded."""
+        self._writer.close()

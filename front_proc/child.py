@@ -1,0 +1,193 @@
+"""The mechanics of one child process as the front sees it: its pipe, its pidfd, signals. No policy.
+
+Runs in the front and never blocks it: the pipe is a transport of the event loop and frames are put together here;
+death is told by the pidfd; nothing is ever joined. `Process.start` takes 1 to 2 ms and is kept off the request path by
+the pool of warm spares.
+
+A child tells its owner three things: `on_report` (a message), `on_garbage` (it sent what is none), `on_death` (the
+process is gone and its pipe drained), each exactly as it happens; the owner may change, as when a spare is taken.
+"""
+
+import asyncio
+import contextlib
+import multiprocessing
+import os
+import signal
+import socket
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import cast
+
+from instrument_proc import pipe
+from instrument_proc.spawn import ChildSettings, run_child
+from pyvisa_daemon.framing import FrameError, FrameReader, pieces
+
+#: Seconds between asking a hung child for its stacks and killing it; a SIGKILL in the same instant loses them.
+DUMP_TIME = 0.01
+
+#: Seconds after a death that its pipe may still be drained: a grandchild may keep it open.
+DRAIN_TIME = 0.2
+
+_spawn = multiprocessing.get_context("spawn")
+
+#: One buffer for all pipes: what `recv_into` filled is used up before anything else runs.
+_buffer = memoryview(bytearray(1 << 18))
+
+
+class ChildProcess(asyncio.BufferedProtocol):
+    """One child. Made by `start_child`."""
+
+    def __init__(self, settings: ChildSettings) -> None:
+        ours, theirs = _spawn.Pipe()
+        death_reader, self._death = _spawn.Pipe(duplex=False)
+        self._process = _spawn.Process(target=run_child, args=(theirs, death_reader, settings), daemon=True)
+        try:
+            self._process.start()
+        except BaseException:
+            for end in (ours, theirs, death_reader, self._death):
+                end.close()
+            raise
+        # Our copies of the child's ends must go, or its death would give no EOF and ours no signal.
+        theirs.close()
+        death_reader.close()
+        assert self._process.pid is not None
+        self.pid: int = self._process.pid
+        self._pipe: Connection = ours
+        self._pidfd = os.pidfd_open(self.pid)
+        self._frames = FrameReader()
+        self._transport: asyncio.Transport | None = None
+        self._is_dead = False
+        self._is_drained = False
+        self._is_told = False
+        #: Once it is dead: its exit code, negative for a signal.
+        self.exit_code: int | None = None
+        #: Set when the process is gone.
+        self.gone = asyncio.Event()
+        self.on_report: Callable[[pipe.Report], None] = _ignore
+        self.on_garbage: Callable[[str], None] = _ignore
+        self.on_death: Callable[[], None] = lambda: None
+
+    async def connect(self) -> None:
+        """Hand pipe and pidfd to the event loop."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._pidfd, self._died)
+        ours = socket.socket(fileno=os.dup(self._pipe.fileno()))
+        self._pipe.close()
+        await loop.connect_accepted_socket(lambda: self, ours)
+
+    def send(self, order: pipe.Order) -> None:
+        """Give the child an order. One to a dead child is dropped: its death is told."""
+        if self._transport is not None:
+            self._transport.write(pipe.encode_framed(order))
+
+    def run(self, order: pipe.Run) -> None:
+        """`send` for a Run: data too long for one frame goes ahead as Parts."""
+        if len(order.data) <= 1 << 16:
+            self.send(order)
+            return
+        for part in pieces(order.data):
+            self.send(pipe.Part(part))
+        self.send(pipe.Run(order.ticket, order.call, order.arguments, order.attributes))
+
+    def dump_and_kill(self) -> None:
+        """Ask for the stacks of all its threads, then kill it."""
+        self._signal(signal.SIGUSR1)
+        asyncio.get_running_loop().call_later(DUMP_TIME, self.kill)
+
+    def kill(self) -> None:
+        """SIGKILL to it, and to the group that it made if it still leads it."""
+        if self._is_dead:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            if os.getpgid(self.pid) == self.pid:
+                os.killpg(self.pid, signal.SIGKILL)
+        self._signal(signal.SIGKILL)
+
+    @property
+    def is_alive(self) -> bool:
+        return not self._is_dead
+
+    def describe_death(self) -> str:
+        """How it ended, in words."""
+        code = self.exit_code
+        if code is None or code >= 0:
+            return f"exited with code {code}"
+        try:
+            return f"killed by {signal.Signals(-code).name}"
+        except ValueError:
+            return f"killed by signal {-code}"
+
+    def _signal(self, number: signal.Signals) -> None:
+        if not self._is_dead:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, number)
+
+    # The transport's callbacks.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return _buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        try:
+            for message in self._frames.feed(_buffer[:nbytes]):
+                self.on_report(pipe.decode_report(message))
+        except (FrameError, pipe.DecodeError) as error:
+            self._frames = FrameReader()
+            self.on_garbage(str(error))
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._is_drained = True
+        self._transport = None
+        if not self._is_dead:
+            asyncio.get_running_loop().call_later(DRAIN_TIME, self._judge_silence)
+        self._tell_death()
+
+    def _judge_silence(self) -> None:
+        if not self._is_dead:
+            self.on_garbage("it closed its pipe and lives on")
+
+    # The process's end.
+
+    def _died(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        self._is_dead = True
+        # Reaps it. multiprocessing may have done so already, at the start of another process; it kept the code.
+        self.exit_code = self._process.exitcode
+        self._death.close()
+        self.gone.set()
+        if self._is_drained:
+            self._tell_death()
+        else:
+            loop.call_later(DRAIN_TIME, self._give_up_draining)
+
+    def _give_up_draining(self) -> None:
+        if not self._is_drained:
+            self._is_drained = True
+            if self._transport is not None:
+                self._transport.abort()
+            self._tell_death()
+
+    def _tell_death(self) -> None:
+        if self._is_dead and self._is_drained and not self._is_told:
+            self._is_told = True
+            self._process.close()
+            self.on_death()
+
+
+def _ignore(_: object) -> None:
+    pass
+
+
+async def start_child(settings: ChildSettings) -> ChildProcess:
+    """A new child, not yet warm. Raises OSError if the machine has no process or descriptor left."""
+    child = ChildProcess(settings)
+    await child.connect()
+    return child

@@ -1,0 +1,46 @@
+"""`--demo`: the bundled bench instead of real instruments.
+
+Runs in the front. Most of the bench is a file for pyvisa-sim; the instruments that pyvisa-sim cannot be (a binary
+block, an instrument that hangs) are real TCP servers in a process of their own, which ends when its stdin does.
+"""
+
+import json
+import select
+import subprocess
+import sys
+
+from demo_bench import BENCH_FILE
+from front_proc.daemonize import StartError
+
+#: Seconds that the bench may take to listen.
+START_TIME = 20.0
+
+
+class Bench:
+    """The bench's process, and what the daemon serves of it."""
+
+    library = f"{BENCH_FILE}@sim"
+
+    def __init__(self) -> None:
+        """Raises StartError."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "demo_bench"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert self._process.stdout is not None
+        readable, _, _ = select.select([self._process.stdout], [], [], START_TIME)
+        line = self._process.stdout.readline() if readable else b""
+        if not line:
+            self._process.kill()
+            raise StartError("the simulated bench did not start")
+        #: Resource -> VISA library of its own.
+        self.resources: dict[str, str] = {row["resource"]: "@py" for row in json.loads(line)}
+
+    def close(self) -> None:
+        """End it."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()

@@ -1,0 +1,70 @@
+"""What instruments are there: `list_resources` in a process of its own, with a deadline.
+
+Runs in the front. Finding resources may take seconds (broadcasts, bus scans) or hang; a child does it, who asks
+meanwhile joins the search under way, and the last answer is kept with its age.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from front_proc.child import ChildProcess
+from front_proc.pool import ask
+from instrument_proc import pipe
+from pyvisa_daemon.errors import Failure
+
+#: Seconds that a search may take.
+SEARCH_TIME = 15.0
+
+#: Seconds that an answer is fresh enough to say whether an instrument is there, and that such a question waits.
+FRESH_TIME = 60.0
+FIND_TIME = 5.0
+
+
+class Discovery:
+    """The resources that one VISA library finds."""
+
+    def __init__(self, library: str, take_child: Callable[[], Awaitable[ChildProcess]]) -> None:
+        self._library = library
+        self._take_child = take_child
+        self._loop = asyncio.get_running_loop()
+        self._child: ChildProcess | None = None
+        self._search: asyncio.Task[list[str]] | None = None
+        self._found: list[str] = []
+        self._found_at: float | None = None
+
+    async def resources(self) -> list[str]:
+        """All that the library finds now. Raises Failure."""
+        if self._search is None:
+            self._search = asyncio.create_task(self._find())
+            self._search.add_done_callback(self._finished)
+        return await asyncio.shield(self._search)
+
+    async def recent(self) -> list[str]:
+        """What was found lately, or is found within FIND_TIME; what is known after that."""
+        if self._found_at is None or self._loop.time() - self._found_at > FRESH_TIME:
+            try:
+                return await asyncio.wait_for(self.resources(), FIND_TIME)
+            except (Failure, TimeoutError):
+                return self._found
+        return self._found
+
+    def _finished(self, search: asyncio.Task[list[str]]) -> None:
+        self._search = None
+        if not search.cancelled():
+            search.exception()  # whoever waited has it; without anybody it is of no interest
+
+    async def _find(self) -> list[str]:
+        if self._child is None or not self._child.is_alive:
+            self._child = await self._take_child()
+        try:
+            answer = await ask(self._child, pipe.List(self._library), SEARCH_TIME)
+        except Failure as error:
+            self._child.kill()
+            self._child = None
+            raise Failure("VI_ERROR_TMO", f"the search for instruments failed: {error.text}") from error
+        if not isinstance(answer, pipe.Listed):
+            raise Failure("INTERNAL_ERROR", "the search for instruments was answered by something else")
+        if answer.status < 0:
+            raise Failure(answer.token, answer.text, status=answer.status)
+        self._found, self._found_at = answer.resources, self._loop.time()
+        return self._found

@@ -1,0 +1,168 @@
+"""The front: who is connected, what is open, and the daemon's own beginning and end.
+
+Runs in the front process, on its event loop; everything here is called from that one thread.
+"""
+
+import asyncio
+import time
+import traceback
+from pathlib import Path
+
+from front_proc.audit import Audit, LogWriter
+from front_proc.child import ChildProcess
+from front_proc.discovery import Discovery
+from front_proc.pool import Pool
+from front_proc.resource import Resource
+from front_proc.sessions import Client, Session
+from front_proc.settings import Settings
+from instrument_proc.spawn import ChildSettings
+from pyvisa_daemon.errors import Failure
+
+#: Clients at once; beyond it loopback has a few more, to look and to stop.
+CLIENT_LIMIT = 1000
+RESERVE = 4
+
+#: Of the 10 seconds that stopping may take: for commands to finish, for sessions to close, for the killed to die.
+FINISH_TIME = 2.0
+CLOSE_TIME = 3.0
+KILL_TIME = 2.5
+
+
+class Front:
+    """The daemon. `library` and `extra` (resource -> library of its own) say what it serves."""
+
+    def __init__(self, settings: Settings, audit: Audit, log: LogWriter, library: str, extra: dict[str, str]) -> None:
+        self.audit = audit
+        self.log = log
+        self.linger = settings.linger
+        self.grace = settings.grace
+        self.lock_folder: Path = settings.lock_folder
+        self.clients: set[Client] = set()
+        self.resources: dict[str, Resource] = {}
+        self.started_at = time.monotonic()
+        self.is_stopping = False
+        #: Set when the process shall end.
+        self.ended = asyncio.Event()
+        self._library = library
+        self._extra = extra
+        self._pool = Pool(ChildSettings(library, str(settings.log_file)), self._note_trouble)
+        self._discovery = Discovery(library, self.take_child)
+        self._stopping: asyncio.Task[list[int]] | None = None
+
+    async def warm_up(self) -> None:
+        """Have a spare ready. Raises Failure if no child can be started or the library cannot be loaded."""
+        self._pool.give_back(await self._pool.take())
+        if self._pool.trouble:
+            raise Failure("START_FAILED", self._pool.trouble)
+
+    # What a resource and its keeper need.
+
+    async def take_child(self) -> ChildProcess:
+        return await self._pool.take()
+
+    def library_of(self, resource: str) -> str:
+        return self._extra.get(resource, self._library)
+
+    # Clients.
+
+    def admit(self, client: Client) -> bool:
+        """Count a new client in, if there is room."""
+        limit = CLIENT_LIMIT + (RESERVE if client.is_loopback else 0)
+        if len(self.clients) >= limit:
+            return False
+        self.clients.add(client)
+        return True
+
+    def leave(self, client: Client) -> None:
+        """A client is gone: its sessions close, what it has waiting is not executed."""
+        self.clients.discard(client)
+        for session in tuple(client.sessions):
+            session.resource.drop_session(session)
+        for resource in tuple(self.resources.values()):
+            resource.abandon_opens(client)
+
+    # Resources.
+
+    async def canonical(self, name: str) -> str:
+        """The canonical name of a resource. Raises Failure(VI_ERROR_INV_RSRC_NAME)."""
+        return await self._pool.canonical(name)
+
+    async def open(self, client: Client, name: str) -> Session:
+        """A new session of `client` on a resource, opened if nobody has it open. Raises Failure, effect none."""
+        if self.is_stopping:
+            raise Failure("SHUTTING_DOWN")
+        canonical = await self.canonical(name)
+        if self.is_stopping:
+            raise Failure("SHUTTING_DOWN")
+        resource = self.resources.get(canonical)
+        if resource is None:
+            resource = self.resources[canonical] = Resource(self, canonical, self._forget)
+        return await resource.open(client)
+
+    async def close(self, session: Session) -> None:
+        """viClose. With no linger, returns when the instrument's process has ended, if this was the last session."""
+        resource = session.resource
+        resource.drop_session(session)
+        if not resource.sessions and self.linger <= 0:
+            await resource.closed()
+
+    async def known(self, name: str) -> Resource:
+        """The resource of that name. Raises Failure(NO_RESOURCE) unless it has a process or waits for one."""
+        resource = self.resources.get(await self.canonical(name))
+        if resource is None:
+            raise Failure("NO_RESOURCE", f"{name} is not open")
+        return resource
+
+    def open_resources(self) -> list[str]:
+        """The resources that somebody has open."""
+        return sorted(name for name, resource in self.resources.items() if resource.sessions)
+
+    async def list_resources(self) -> list[str]:
+        """All that the library finds and what is configured. Raises Failure."""
+        found = await self._discovery.resources()
+        return [*found, *(name for name in self._extra if name not in found)]
+
+    async def find(self, name: str) -> str:
+        """Is that instrument here? One of wire.FOUND; opens nothing."""
+        try:
+            canonical = await self.canonical(name)
+        except Failure:
+            return "unknown"
+        if canonical in self.resources:
+            return "open"
+        if canonical in self._extra:
+            return "configured"
+        return "listed" if canonical in await self._discovery.recent() else "unknown"
+
+    def _forget(self, resource: Resource) -> None:
+        if self.resources.get(resource.name) is resource:
+            del self.resources[resource.name]
+
+    def _note_trouble(self, text: str) -> None:
+        self.log.put("no spare process", {"error": text})
+
+    def note_fault(self, error: BaseException) -> None:
+        """A fault of the daemon's own, for its log."""
+        self.log.put("fault", {"error": repr(error), "traceback": "".join(traceback.format_exception(error))})
+
+    # The end.
+
+    async def stop(self) -> list[int]:
+        """End all instruments' processes within 10 s; returns the pids of those that cannot be killed."""
+        if self._stopping is None:
+            self.is_stopping = True
+            self._stopping = asyncio.create_task(self._stop())
+        return await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> list[int]:
+        deadline = time.monotonic() + FINISH_TIME
+        while any(resource.is_busy for resource in self.resources.values()) and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        resources = list(self.resources.values())
+        for resource in resources:
+            resource.shut()
+        closed = [asyncio.ensure_future(resource.closed()) for resource in resources]
+        if closed:
+            await asyncio.wait(closed, timeout=CLOSE_TIME)
+        await self._pool.close(KILL_TIME)  # what still has a process by now is killed
+        return self._pool.living

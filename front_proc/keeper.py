@@ -1,0 +1,318 @@
+"""The keeper of one instrument's process: follows the life cycle's table and keeps its deadlines.
+
+Runs in the front. `lifecycle` says what follows from what, `child` does what is asked of a process, and the owner (a
+Resource) knows who waits for what; this file only connects the three. A timer is kept per keeper, not per command:
+an armed deadline that moved on re-arms when it fires.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import quote
+
+from front_proc.audit import Audit
+from front_proc.child import ChildProcess
+from front_proc.lifecycle import Action, Breaker, BreakerSettings, Event, State, transition
+from front_proc.tickets import Outcome, failed
+from instrument_proc import pipe
+from pyvisa_daemon.errors import Failure
+
+#: Seconds each of these may take; a command's own deadline is its VISA timeout and the grace.
+OPEN_TIME = 15.0
+KILL_TIME = 2.0
+CLOSE_TIME = 5.0
+
+
+class House(Protocol):
+    """What a resource and its keeper need of the front around them."""
+
+    audit: Audit
+    linger: float
+    grace: float
+    lock_folder: Path
+
+    async def take_child(self) -> ChildProcess:
+        """A warm child. Raises Failure(START_FAILED)."""
+        ...
+
+    def library_of(self, resource: str) -> str:
+        """The VISA library that opens this resource."""
+        ...
+
+
+class Owner(Protocol):
+    """Whose process it is."""
+
+    name: str
+
+    def is_wanted(self, *, at_open: bool) -> bool:
+        """Should there be a process? `at_open`: one that died opening is of no use to those who wait for the open."""
+        ...
+
+    def serve(self) -> None:
+        """The process is ready for a command."""
+        ...
+
+    def opened(self, report: pipe.Opened) -> None:
+        """A new process has the session open."""
+        ...
+
+    def reported(self, report: pipe.Report) -> None:
+        """The process says something about the command that it has."""
+        ...
+
+    def fail_opens(self, refusal: Outcome) -> None: ...
+
+    def fail_running(self, token: str, text: str) -> None: ...
+
+    def fail_queued(self, text: str) -> None: ...
+
+    def forget(self) -> None: ...
+
+
+class Keeper:
+    """One process at a time, for one owner."""
+
+    def __init__(self, house: House, owner: Owner) -> None:
+        self._house = house
+        self._owner = owner
+        self._loop = asyncio.get_running_loop()
+        self.state = State.CLOSED
+        self.child: ChildProcess | None = None
+        #: How many processes have been asked to open it.
+        self.generation = 0
+        self.restarts = 0
+        self.last_error: str | None = None
+        #: Why the last open failed.
+        self.refusal = failed("VI_ERROR_RSRC_NFOUND")
+        #: Set again when the process starts anew: attributes that are the resource's, not a session's.
+        self.attributes: dict[int, pipe.State] = {}
+        self._breaker = Breaker(BreakerSettings())
+        self._is_at_fault = False
+        self._is_unreachable = False
+        self._at_hand: ChildProcess | None = None
+        self._taking: asyncio.Task[None] | None = None
+        self._deadline: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def want(self, child: ChildProcess | None = None) -> None:
+        """Somebody needs a process; `child` is a warm one at hand."""
+        self._at_hand = child
+        self.fire(Event.WANTED)
+        if self._at_hand is not None:
+            self._at_hand.kill()
+            self._at_hand = None
+
+    def reset(self) -> None:
+        """An operator says that it is fine again."""
+        self._breaker.reset()
+        self.fire(Event.RESET)
+
+    def lost(self, text: str) -> None:
+        """The running command found that the instrument is no longer there."""
+        self._is_unreachable = True
+        self.last_error = text
+        self.refusal = failed("VI_ERROR_CONN_LOST", text)
+        self._house.audit.record("unreachable", resource=self._owner.name, error=text)
+        self.fire(Event.LOST)
+
+    def arm(self, seconds: float | None) -> None:
+        """The process has `seconds` from now for its next sign of life; None for no limit."""
+        if seconds is None:
+            self._deadline = None
+            return
+        self._deadline = self._loop.time() + seconds
+        if self._timer is None or self._timer.when() > self._deadline:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(self._deadline, self._look_at_deadline)
+
+    def _look_at_deadline(self) -> None:
+        self._timer = None
+        if self._deadline is None:
+            return
+        if self._loop.time() < self._deadline:
+            self._timer = self._loop.call_at(self._deadline, self._look_at_deadline)
+            return
+        self._deadline = None
+        self.fire(Event.DEADLINE)
+
+    def fire(self, event: Event) -> None:
+        """Follow the table."""
+        self.state, actions = transition(self.state, event)
+        for action in actions:
+            self._ACTIONS[action](self)
+
+    # What a child tells.
+
+    def _reported(self, report: pipe.Report) -> None:
+        if not isinstance(report, pipe.Opened):
+            self._owner.reported(report)
+            return
+        name = self._owner.name
+        if report.status < 0:
+            self._is_unreachable = True
+            self.last_error = report.text
+            self.refusal = Outcome(report.status, token=report.token, text=f"{name}: {report.text}")
+            self._house.audit.record("unreachable", resource=name, error=report.text, outcome=report.token)
+            self.fire(Event.REFUSED)
+            return
+        assert self.child is not None
+        again = "restarted" if self.generation > 1 else "opened"
+        self.restarts += self.generation > 1
+        self._house.audit.record(again, resource=name, pid=self.child.pid, generation=self.generation)
+        self._owner.opened(report)
+        self.fire(Event.OPENED)
+
+    def _sent_garbage(self, why: str) -> None:
+        self._is_at_fault = True
+        self.last_error = f"process {self._pid} is out of order: {why}"
+        self.refusal = failed("INSTRUMENT_CRASHED", self.last_error)
+        self.fire(Event.GARBAGE)
+
+    def _died(self) -> None:
+        assert self.child is not None
+        child, self.child = self.child, None
+        details = {"resource": self._owner.name, "pid": child.pid, "death": child.describe_death()}
+        if self.state is State.CLOSING:
+            self._house.audit.record("closed", **details)
+        elif self.state in (State.KILLING, State.WEDGED):
+            self._house.audit.record("killed", **details)
+        else:
+            self._is_at_fault = True
+            self.last_error = f"process {child.pid} crashed: {child.describe_death()}"
+            self.refusal = failed("INSTRUMENT_CRASHED", self.last_error)
+            self._house.audit.record("crashed", **details)
+        self.fire(self._verdict())
+
+    def _verdict(self) -> Event:
+        """How a death goes on."""
+        at_open = self.state in (State.OPENING, State.STARTING)
+        is_wanted = self._owner.is_wanted(at_open=at_open)
+        if not is_wanted:
+            return Event.DIED
+        if self._is_at_fault:
+            return self._breaker.failed(time.monotonic())
+        return Event.DIED_OFFLINE if self._is_unreachable else Event.DIED_START
+
+    @property
+    def _pid(self) -> int | None:
+        return self.child.pid if self.child is not None else None
+
+    # Actions, in the order of lifecycle.Action.
+
+    def _take_child(self) -> None:
+        self.arm(None)
+        child, self._at_hand = self._at_hand, None
+        if child is not None and child.is_alive:
+            self._got(child)
+        else:
+            self._taking = self._loop.create_task(self._take_from_pool())
+
+    async def _take_from_pool(self) -> None:
+        try:
+            child = await self._house.take_child()
+        except Failure as error:
+            self._is_at_fault = True
+            self.last_error = error.text
+            self.refusal = failed(error.token, error.text)
+            if self.state is State.STARTING:
+                self.fire(self._verdict())
+            return
+        if self.state is State.STARTING:
+            self._got(child)
+        else:
+            child.kill()  # nobody wants it any more
+
+    def _got(self, child: ChildProcess) -> None:
+        self.child = child
+        child.on_report = self._reported
+        child.on_garbage = self._sent_garbage
+        child.on_death = self._died
+        self.fire(Event.WARM)
+
+    def _send_open(self) -> None:
+        assert self.child is not None
+        self._is_at_fault = self._is_unreachable = False
+        self.generation += 1
+        name = self._owner.name
+        lock_file = self._house.lock_folder / (quote(name, safe="") + ".lock")
+        library = self._house.library_of(name)
+        self.child.send(pipe.Open(name, library, str(lock_file), list(self.attributes.items())))
+        self.arm(OPEN_TIME)
+
+    def _serve(self) -> None:
+        self.arm(None)
+        self._owner.serve()
+
+    def _fail_opens(self) -> None:
+        self._owner.fail_opens(self.refusal)
+
+    def _fail_running_hung(self) -> None:
+        self._owner.fail_running("INSTRUMENT_HUNG", "no answer by its deadline; its process is killed and starts anew")
+
+    def _fail_running_crashed(self) -> None:
+        self._owner.fail_running("INSTRUMENT_CRASHED", f"{self.last_error or 'its process was ended'}; it starts anew")
+
+    def _fail_queued(self) -> None:
+        self._owner.fail_queued(self.last_error or "the instrument's process was ended")
+
+    def _dump_and_kill(self) -> None:
+        assert self.child is not None
+        self._is_at_fault = True
+        self.child.dump_and_kill()
+        self.arm(KILL_TIME)
+
+    def _name_hang(self) -> None:
+        self.last_error = f"process {self._pid} hung and is killed"
+        self.refusal = failed("INSTRUMENT_HUNG", self.last_error)
+        self._house.audit.record("hung", resource=self._owner.name, pid=self._pid, generation=self.generation)
+
+    def _kill(self) -> None:
+        assert self.child is not None
+        self.child.kill()
+        self.arm(KILL_TIME)
+
+    def _send_close(self) -> None:
+        assert self.child is not None
+        self.child.send(pipe.Close())
+        self.arm(CLOSE_TIME)
+
+    def _start_backoff(self) -> None:
+        self.refusal = failed(
+            "INSTRUMENT_BACKOFF", f"{self.last_error}; the next start is in {self._breaker.wait:.0f} s"
+        )
+        self._house.audit.record("backoff", resource=self._owner.name, wait_s=round(self._breaker.wait, 3))
+        self._loop.call_later(self._breaker.wait, self.fire, Event.ELAPSED)
+
+    def _give_up(self) -> None:
+        self.refusal = failed("INSTRUMENT_BROKEN", f"{self.last_error}; `reset {self._owner.name}` tries again")
+        self._house.audit.record("broken", resource=self._owner.name, error=self.last_error)
+
+    def _call_wedged(self) -> None:
+        self.refusal = failed("INSTRUMENT_WEDGED", f"process {self._pid} does not die: the kernel holds it")
+        self._house.audit.record("wedged", resource=self._owner.name, pid=self._pid)
+
+    def _forget(self) -> None:
+        self.arm(None)
+        self._owner.forget()
+
+    _ACTIONS: dict[Action, Callable[["Keeper"], None]] = {
+        Action.TAKE_CHILD: _take_child,
+        Action.SEND_OPEN: _send_open,
+        Action.SERVE: _serve,
+        Action.FAIL_OPENS: _fail_opens,
+        Action.FAIL_RUNNING_HUNG: _fail_running_hung,
+        Action.FAIL_RUNNING_CRASHED: _fail_running_crashed,
+        Action.FAIL_QUEUED: _fail_queued,
+        Action.NAME_HANG: _name_hang,
+        Action.DUMP_AND_KILL: _dump_and_kill,
+        Action.KILL: _kill,
+        Action.SEND_CLOSE: _send_close,
+        Action.START_BACKOFF: _start_backoff,
+        Action.GIVE_UP: _give_up,
+        Action.CALL_WEDGED: _call_wedged,
+        Action.FORGET: _forget,
+    }

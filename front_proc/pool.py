@@ -1,0 +1,167 @@
+"""The pool of warm spares: children that have imported everything and wait for their first order.
+
+Runs in the front. Spawning takes 0.1 to 0.4 s, most of it imports; a spare makes opening and restarting quick. There
+is one; it is replaced in the background when it is taken. At most as many start at once as the machine has cores.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+
+from front_proc.child import ChildProcess, start_child
+from instrument_proc import pipe
+from instrument_proc.spawn import ChildSettings
+from pyvisa_daemon.errors import Failure
+
+#: Seconds from a child's own spawn to Warm.
+START_TIME = 10.0
+
+#: Names already made canonical that are remembered.
+NAMES_KEPT = 4096
+
+
+class Pool:
+    """Gives out warm children and takes unused ones back."""
+
+    def __init__(self, settings: ChildSettings, on_trouble: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._on_trouble = on_trouble
+        self._starting = asyncio.Semaphore(os.cpu_count() or 1)
+        self._spares: list[ChildProcess] = []
+        self._living: set[ChildProcess] = set()
+        self._next: asyncio.Task[ChildProcess] | None = None
+        self._names: dict[str, str] = {}
+        self._is_closed = False
+        #: Why the newest child could not load the VISA library, if so.
+        self.trouble = ""
+
+    def refill(self) -> None:
+        """Have a spare started if there is none."""
+        self._spares = [spare for spare in self._spares if spare.is_alive]
+        if not self._is_closed and not self._spares and self._next is None:
+            self._next = asyncio.create_task(self._start())
+            self._next.add_done_callback(self._keep)
+
+    async def take(self) -> ChildProcess:
+        """A warm child, the caller's from now on. Raises Failure(START_FAILED)."""
+        try:
+            while True:
+                while self._spares:
+                    spare = self._spares.pop()
+                    if spare.is_alive:
+                        return spare
+                if self._is_closed:
+                    raise Failure("SHUTTING_DOWN")
+                if self._next is None:
+                    return await self._start()
+                await asyncio.wait([self._next])
+                if self._next is not None and self._next.done() and not self._spares:
+                    self._next = None
+        finally:
+            self.refill()
+
+    def give_back(self, child: ChildProcess) -> None:
+        """`child` was not used after all."""
+        child.on_report = child.on_garbage = _ignore
+        child.on_death = self.refill
+        if self._spares or self._is_closed:
+            child.kill()
+        else:
+            self._spares.append(child)
+
+    async def canonical(self, resource: str) -> str:
+        """The canonical name of a resource, by the VISA library's own parsing in a spare.
+
+        Raises Failure(VI_ERROR_INV_RSRC_NAME), or START_FAILED if there is no spare to ask.
+        """
+        if resource in self._names:
+            return self._names[resource]
+        child = await self.take()
+        try:
+            answer = await ask(child, pipe.Name(resource), START_TIME)
+        except Failure:
+            child.kill()
+            raise
+        self.give_back(child)
+        if not isinstance(answer, pipe.Named) or answer.resource is None:
+            text = answer.text if isinstance(answer, pipe.Named) else ""
+            raise Failure("VI_ERROR_INV_RSRC_NAME", text)
+        if len(self._names) >= NAMES_KEPT:
+            self._names.clear()
+        self._names[resource] = answer.resource
+        return answer.resource
+
+    async def close(self, limit: float) -> None:
+        """End every process that ever came from here and still lives; wait `limit` seconds at most for them."""
+        self._is_closed = True
+        if self._next is not None:
+            self._next.cancel()
+        living = [child for child in self._living if child.is_alive]
+        for child in living:
+            child.kill()
+        if living:
+            await asyncio.wait([asyncio.ensure_future(child.gone.wait()) for child in living], timeout=limit)
+
+    @property
+    def living(self) -> list[int]:
+        """The pids of the processes that live."""
+        return sorted(child.pid for child in self._living if child.is_alive)
+
+    async def _start(self) -> ChildProcess:
+        async with self._starting:
+            try:
+                child = await start_child(self._settings)
+            except OSError as error:
+                raise Failure("START_FAILED", f"no process could be started: {error}") from error
+            self._living = {living for living in self._living if living.is_alive} | {child}
+            try:
+                warm = await ask(child, None, START_TIME)
+            except (Failure, asyncio.CancelledError):
+                child.kill()
+                raise
+            self.trouble = warm.trouble if isinstance(warm, pipe.Warm) else ""
+            child.on_death = self.refill
+            return child
+
+    def _keep(self, started: asyncio.Task[ChildProcess]) -> None:
+        self._next = None
+        if started.cancelled():
+            return
+        failure = started.exception()
+        if failure is not None:
+            self._on_trouble(str(failure))
+        elif self._is_closed:
+            started.result().kill()
+        else:
+            self._spares.append(started.result())
+
+
+def _ignore(_: object) -> None:
+    """A spare has nothing to say."""
+
+
+async def ask(child: ChildProcess, order: pipe.Order | None, limit: float) -> pipe.Report:
+    """The child's next report, to `order` if one is given.
+
+    Raises Failure(START_FAILED) if it dies, sends garbage, or has not answered after `limit` seconds; the child is
+    then the caller's to kill.
+    """
+    answer: asyncio.Future[pipe.Report] = asyncio.get_running_loop().create_future()
+
+    def settle(report: pipe.Report) -> None:
+        if not answer.done():
+            answer.set_result(report)
+
+    def fail(why: str) -> None:
+        if not answer.done():
+            answer.set_exception(Failure("START_FAILED", f"the instrument's process {why}"))
+
+    child.on_report = settle
+    child.on_garbage = lambda why: fail(f"sent garbage: {why}")
+    child.on_death = lambda: fail(child.describe_death())
+    if order is not None:
+        child.send(order)
+    try:
+        return await asyncio.wait_for(answer, limit)
+    except TimeoutError as error:
+        raise Failure("START_FAILED", f"the instrument's process did not answer in {limit:g} s") from error

@@ -1,0 +1,60 @@
+"""Clients and their sessions: who is connected, and what each has open.
+
+Pure. Runs in the front. A client is one connection; a session is one of its openings of one resource, with local
+attributes of its own (VPP-4.3), whatever other clients set on theirs.
+"""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from front_proc.resource import Resource
+
+#: VISA attribute numbers (VPP-4.3, 3.2 and 5.1) that the front itself reads or sets.
+VI_ATTR_TMO_VALUE = 0x3FFF001A
+VI_ATTR_TERMCHAR = 0x3FFF0018
+VI_ATTR_TERMCHAR_EN = 0x3FFF0038
+
+VI_TMO_INFINITE = 0xFFFFFFFF
+
+State = bool | int | float | str
+
+
+@dataclass(slots=True, eq=False)
+class Client:
+    """One connection. `address` is `host:port`; `name` what it calls itself, for the audit."""
+
+    address: str
+    language: str = ""
+    is_loopback: bool = False
+    name: str = ""
+    sessions: set["Session"] = field(default_factory=set)
+
+    def who(self) -> dict[str, str]:
+        """The audit's fields for it."""
+        return {"client": self.address, "name": self.name}
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """One client's opening of one resource."""
+
+    client: Client
+    resource: "Resource"
+    #: The local attributes that this session has set, by number.
+    attributes: dict[int, State] = field(default_factory=dict)
+    #: The generation of the resource that this session knows; None when it was told of a failure and takes the next.
+    generation: int | None = None
+
+    def attribute(self, number: int) -> State | None:
+        """A local attribute as this session has it; None if its library does not know it."""
+        if number in self.attributes:
+            return self.attributes[number]
+        return self.resource.defaults.get(number)
+
+    @property
+    def timeout_ms(self) -> int | None:
+        """VI_ATTR_TMO_VALUE, or None for an infinite one."""
+        value = self.attribute(VI_ATTR_TMO_VALUE)
+        timeout_ms = 2000 if value is None else int(value)
+        return None if timeout_ms == VI_TMO_INFINITE else timeout_ms

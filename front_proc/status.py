@@ -1,0 +1,59 @@
+"""`status`: what the daemon and its instruments' processes are doing, for people and programs.
+
+Runs in the front. psutil looks at each child from outside, so a hung one is described as well as a healthy one.
+"""
+
+import os
+import time
+from typing import Any
+
+import psutil
+
+from front_proc.front import Front
+from front_proc.resource import Resource
+from pyvisa_daemon.version import __version__
+
+
+def describe(front: Front) -> dict[str, Any]:
+    """The answer to `status`, ready for JSON. Every resource that has a process or waits for one is in it."""
+    return {
+        "version": __version__,
+        "pid": os.getpid(),
+        "uptime_s": round(time.monotonic() - front.started_at, 3),
+        "clients": len(front.clients),
+        "resources": [_describe(resource) for _, resource in sorted(front.resources.items())],
+    }
+
+
+def _describe(resource: Resource) -> dict[str, Any]:
+    keeper = resource.keeper
+    pid = keeper.child.pid if keeper.child is not None else None
+    return {
+        "resource": resource.name,
+        "state": keeper.state.value,
+        "pid": pid,
+        "generation": keeper.generation,
+        "restarts": keeper.restarts,
+        "queued": resource.queued,
+        "sessions": len(resource.sessions),
+        "lock": None,
+        **_process(pid),
+        "last_error": keeper.last_error,
+    }
+
+
+def _process(pid: int | None) -> dict[str, Any]:
+    nothing = {"memory_mb": None, "cpu_s": None, "process": None}
+    if pid is None:
+        return nothing
+    try:
+        process = psutil.Process(pid)
+        with process.oneshot():
+            times = process.cpu_times()
+            return {
+                "memory_mb": round(process.memory_info().rss / 1e6, 1),
+                "cpu_s": round(times.user + times.system, 2),
+                "process": process.status(),
+            }
+    except psutil.Error:
+        return nothing  # it ended while we looked

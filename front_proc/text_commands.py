@@ -1,0 +1,365 @@
+"""The text protocol's commands: one table for the daemon, for `help`, for the docs and for the tests.
+
+Runs in the front. A row says how the verb's argument is read, which function carries it out, and what `help` says; the
+function gets the Conversation and the arguments and returns the reply. Failures are raised as Failure.
+
+To add a command: a function and its row in COMMANDS; then its line in docs/reference/text-protocol.md.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from front_proc import status as status_report
+from front_proc.hold import contains_query
+from front_proc.sessions import VI_TMO_INFINITE
+from front_proc.text_framing import answer, as_block, escape, unescape
+from pyvisa_daemon.errors import Failure
+from pyvisa_daemon.version import __version__
+from pyvisa_daemon.wire import FEATURES
+
+if TYPE_CHECKING:
+    from front_proc.text_conversation import Conversation
+
+Reply = bytes | str
+
+
+class Prefix(StrEnum):
+    """What a line begins with."""
+
+    PROGRAM = ".#."
+    PERSON = "..."
+    DAEMON = ".!."
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """A verb's argument as its row reads it: words, or a message for a resource."""
+
+    words: tuple[str, ...] = ()
+    target: str | None = None
+    message: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One row of the table."""
+
+    verb: str
+    usage: str
+    read: Callable[[str, bytes], Arguments]
+    run: Callable[["Conversation", Arguments], Awaitable[Reply]]
+    help: str
+    #: It changes something: without a terminator it is accepted from loopback only.
+    acts: bool = False
+    #: Its message ends with a binary block.
+    takes_block: bool = False
+    #: The reply for people, from the reply for programs.
+    show: Callable[[Any], Iterable[str]] | None = None
+
+    @property
+    def syntax(self) -> str:
+        return f"{self.verb} {self.usage}".rstrip()
+
+
+# How arguments are read: (usage, bytes behind the verb and its blank) -> Arguments, or Failure(BAD_ARGUMENT).
+
+
+def _text(data: bytes) -> str:
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Failure("BAD_ARGUMENT", "not UTF-8; other bytes travel as a block: write_binary") from error
+    if "\0" in text:
+        raise Failure("BAD_ARGUMENT", "a NUL has no place in a line")
+    return text
+
+
+def words(least: int, most: int) -> Callable[[str, bytes], Arguments]:
+    """Words separated by blanks."""
+
+    def read(usage: str, argument: bytes) -> Arguments:
+        found = tuple(_text(argument).split())
+        if not least <= len(found) <= most:
+            raise Failure("BAD_ARGUMENT", f"{len(found)} arguments given; usage: {usage}")
+        return Arguments(words=found)
+
+    return read
+
+
+def message(usage: str, argument: bytes) -> Arguments:
+    """`[@RESOURCE] COMMAND`, the command to its last byte."""
+    target = None
+    if argument.startswith(b"@"):
+        name, _, argument = argument[1:].partition(b" ")
+        target = _text(name)
+    if not argument or target == "":
+        raise Failure("BAD_ARGUMENT", f"nothing to send; usage: {usage}")
+    _text(argument)
+    return Arguments(target=target, message=argument)
+
+
+def block_message(usage: str, argument: bytes) -> Arguments:
+    """`[@RESOURCE] COMMAND #<n><len><bytes>`; the bytes may be anything."""
+    from front_proc.text_framing import block_start
+
+    start = block_start(argument)
+    if start is None:
+        raise Failure("BAD_ARGUMENT", f"no block in it; usage: {usage}")
+    head = message(usage, argument[:start])
+    return Arguments(target=head.target, message=head.message + argument[start:])
+
+
+# What the commands do.
+
+
+async def ping(conversation: "Conversation", _: Arguments) -> Reply:
+    return "pong"
+
+
+async def list_resources(conversation: "Conversation", _: Arguments) -> Reply:
+    return _json(await conversation.front.list_resources())
+
+
+async def list_open_resources(conversation: "Conversation", _: Arguments) -> Reply:
+    return _json(conversation.front.open_resources())
+
+
+async def open_resource(conversation: "Conversation", arguments: Arguments) -> Reply:
+    return (await conversation.open(arguments.words[0])).resource.name
+
+
+async def use(conversation: "Conversation", arguments: Arguments) -> Reply:
+    conversation.current = await conversation.session(arguments.words[0])
+    return conversation.current.resource.name
+
+
+async def close_resource(conversation: "Conversation", arguments: Arguments) -> Reply:
+    await conversation.close(await conversation.session(*arguments.words))
+    return "ok"
+
+
+async def query_resource(conversation: "Conversation", arguments: Arguments) -> Reply:
+    session = await conversation.session(arguments.target)
+    data = await conversation.execute(session, "query", conversation.terminated(session, arguments.message))
+    return answer(conversation.stripped(session, data))
+
+
+async def write_resource(conversation: "Conversation", arguments: Arguments) -> Reply:
+    session = await conversation.session(arguments.target)
+    data = conversation.terminated(session, arguments.message)
+    holds = contains_query(arguments.message)
+    return str(await conversation.execute_for_value(session, "write", data, holds=holds))
+
+
+async def read_resource(conversation: "Conversation", arguments: Arguments) -> Reply:
+    session = await conversation.session(*arguments.words)
+    data = await conversation.execute(session, "read_message", continues=True)
+    return answer(conversation.stripped(session, data))
+
+
+async def query_binary(conversation: "Conversation", arguments: Arguments) -> Reply:
+    session = await conversation.session(arguments.target)
+    data = await conversation.execute(session, "query_block", conversation.terminated(session, arguments.message))
+    return as_block(data)
+
+
+async def timeout(conversation: "Conversation", arguments: Arguments) -> Reply:
+    session = await conversation.session()
+    if arguments.words:
+        conversation.set_timeout(session, _milliseconds(arguments.words[0]))
+    timeout_ms = session.timeout_ms
+    return "inf" if timeout_ms is None else str(timeout_ms)
+
+
+def _milliseconds(word: str) -> int:
+    if word.lower() == "inf":
+        return VI_TMO_INFINITE
+    if not word.isascii() or not word.isdigit() or int(word) >= VI_TMO_INFINITE:
+        raise Failure("BAD_ARGUMENT", f"{word!r} is no timeout: milliseconds from 0 to {VI_TMO_INFINITE - 1}, or inf")
+    return int(word)
+
+
+async def termination(conversation: "Conversation", arguments: Arguments) -> Reply:
+    session = await conversation.session()
+    if arguments.words:
+        conversation.set_termination(session, *map(unescape, arguments.words))
+    return " ".join(map(escape, conversation.termination(session)))
+
+
+async def stb(conversation: "Conversation", _: Arguments) -> Reply:
+    return str(await conversation.execute_for_value(await conversation.session(), "read_stb"))
+
+
+async def clear(conversation: "Conversation", _: Arguments) -> Reply:
+    await conversation.execute(await conversation.session(), "clear")
+    return "ok"
+
+
+async def trigger(conversation: "Conversation", _: Arguments) -> Reply:
+    await conversation.execute(await conversation.session(), "assert_trigger", arguments=[0])
+    return "ok"
+
+
+async def hello(conversation: "Conversation", arguments: Arguments) -> Reply:
+    if arguments.words:
+        conversation.client.name = arguments.words[0]
+    return _json({"daemon": "pyvisa-daemon", "version": __version__, "features": FEATURES})
+
+
+async def help_(conversation: "Conversation", arguments: Arguments) -> Reply:
+    if arguments.words:
+        row = find(Prefix.PROGRAM, arguments.words[0])
+        return f"{row.syntax} - {row.help}"
+    return _json({row.syntax: row.help for row in COMMANDS[Prefix.PROGRAM].values()})
+
+
+async def status(conversation: "Conversation", _: Arguments) -> Reply:
+    return _json(status_report.describe(conversation.front))
+
+
+async def reset(conversation: "Conversation", arguments: Arguments) -> Reply:
+    (await conversation.front.known(arguments.words[0])).reset()
+    return "ok"
+
+
+async def mode(conversation: "Conversation", arguments: Arguments) -> Reply:
+    if arguments.words:
+        if arguments.words[0] not in ("plain", "tagged"):
+            raise Failure("BAD_ARGUMENT", f"{arguments.words[0]!r} is no mode: plain and tagged are")
+        conversation.is_tagged = arguments.words[0] == "tagged"
+    return "tagged" if conversation.is_tagged else "plain"
+
+
+async def end_daemon(conversation: "Conversation", _: Arguments) -> Reply:
+    left = await conversation.front.stop()
+    conversation.and_then(conversation.front.ended.set)
+    return "ended" if not left else f"ended left={','.join(map(str, left))}"
+
+
+async def restart(conversation: "Conversation", arguments: Arguments) -> Reply:
+    (await conversation.front.known(arguments.words[0])).restart()
+    return "ok"
+
+
+def _json(value: Any) -> bytes:
+    return msgspec.json.encode(value)
+
+
+# The same replies for people.
+
+
+def _one_a_line(names: list[str]) -> Iterable[str]:
+    return names or ["none"]
+
+
+def _explained(rows: dict[str, str]) -> Iterable[str]:
+    width = max(map(len, rows))
+    return [f"{syntax:<{width}}  {text}" for syntax, text in rows.items()]
+
+
+def _status_lines(report: dict[str, Any]) -> Iterable[str]:
+    up = f"up {report['uptime_s']:.0f} s, {report['clients']} clients"
+    yield f"version {report['version']}, pid {report['pid']}, {up}"
+    for row in report["resources"]:
+        process = f"pid {row['pid']}, {row['memory_mb']} MB" if row["pid"] else "no process"
+        yield (
+            f"{row['resource']}: {row['state']}, {process}, {row['sessions']} sessions, {row['queued']} queued, "
+            f"{row['restarts']} restarts" + (f"; {row['last_error']}" if row["last_error"] else "")
+        )
+
+
+_PROGRAM = (
+    Command("ping", "", words(0, 0), ping, "is the daemon alive? pong"),
+    Command("list_resources", "", words(0, 0), list_resources, "all resources found or configured", show=_one_a_line),
+    Command("list_open_resources", "", words(0, 0), list_open_resources, "the open resources", show=_one_a_line),
+    Command("open_resource", "RESOURCE", words(1, 1), open_resource, "open or join it, make it the current one"),
+    Command("query_resource", "[@RESOURCE] COMMAND", message, query_resource, "write, then read the answer", acts=True),
+    Command("write_resource", "[@RESOURCE] COMMAND", message, write_resource, "write; the bytes written", acts=True),
+    Command("read_resource", "[RESOURCE]", words(0, 1), read_resource, "read an answer"),
+    Command("hello", "[NAME]", words(0, 1), hello, "say who you are; the daemon's version and features"),
+    Command("help", "[VERB]", words(0, 1), help_, "the commands, or one of them", show=_explained),
+    Command("use", "RESOURCE", words(1, 1), use, "make a resource open here the current one"),
+    Command("close_resource", "[RESOURCE]", words(0, 1), close_resource, "close it for this connection"),
+    Command(
+        "query_binary", "[@RESOURCE] COMMAND", message, query_binary, "write, then read a block or raw bytes", acts=True
+    ),
+    Command(
+        "write_binary",
+        "[@RESOURCE] COMMAND #<n><len><bytes>",
+        block_message,
+        write_resource,
+        "write a command and a binary block; the bytes written",
+        acts=True,
+        takes_block=True,
+    ),
+    Command("timeout", "[MS]", words(0, 1), timeout, "milliseconds that a command may take, or inf"),
+    Command("termination", "[READ [WRITE]]", words(0, 2), termination, "what ends messages: \\n, \\r\\n, none"),
+    Command("stb", "", words(0, 0), stb, "read the status byte"),
+    Command("clear", "", words(0, 0), clear, "device clear", acts=True),
+    Command("trigger", "", words(0, 0), trigger, "software trigger", acts=True),
+    Command("status", "", words(0, 0), status, "the daemon and its instruments", show=_status_lines),
+    Command("reset", "RESOURCE", words(1, 1), reset, "start again what is in back-off or broken", acts=True),
+    Command("mode", "[plain|tagged]", words(0, 1), mode, "mark every reply with ok or err"),
+)
+
+_DAEMON = (
+    Command("end_daemon", "", words(0, 0), end_daemon, "close every instrument and end the daemon"),
+    Command("status", "", words(0, 0), status, "the daemon and its instruments"),
+    Command("restart", "RESOURCE", words(1, 1), restart, "end a resource's process and open it again"),
+)
+
+#: prefix -> verb -> row.
+COMMANDS: dict[Prefix, dict[str, Command]] = {
+    Prefix.PROGRAM: {row.verb: row for row in _PROGRAM},
+    Prefix.DAEMON: {row.verb: row for row in _DAEMON},
+}
+
+#: What people may say in full; they may shorten the rest.
+PERSONS_NAMES = {
+    "list": "list_resources",
+    "open": "open_resource",
+    "close": "close_resource",
+    "query": "query_resource",
+    "write": "write_resource",
+    "read": "read_resource",
+}
+
+
+def find(prefix: Prefix, verb: str) -> Command:
+    """The row of a verb. Raises Failure(UNKNOWN_COMMAND)."""
+    if prefix is not Prefix.PERSON:
+        row = COMMANDS[prefix].get(verb)
+        if row is None:
+            raise Failure("UNKNOWN_COMMAND", f"{prefix}{verb[:40]}; .#.help lists the commands")
+        return row
+    rows = COMMANDS[Prefix.PROGRAM]
+    if verb in rows or verb in PERSONS_NAMES:
+        return rows[PERSONS_NAMES.get(verb, verb)]
+    meant = [row for row in rows.values() if verb and row.verb.startswith(verb)]
+    if len(meant) == 1:
+        return meant[0]
+    hint = f"may mean {', '.join(row.verb for row in meant)}" if meant else "...help lists the commands"
+    raise Failure("UNKNOWN_COMMAND", f"{prefix}{verb[:40]}: {hint}")
+
+
+def takes_block(line: bytes) -> bool:
+    """Does the verb that `line` begins with take a binary block?"""
+    try:
+        return find(Prefix(line[:3].decode()), line[3:].partition(b" ")[0].decode()).takes_block
+    except (ValueError, Failure):
+        return False
+
+
+def parse(line: bytes) -> tuple[Prefix, Command, Arguments]:
+    """A request's row and arguments. Raises Failure(UNKNOWN_COMMAND or BAD_ARGUMENT)."""
+    try:
+        prefix = Prefix(line[:3].decode("ascii"))
+    except ValueError as error:
+        raise Failure("UNKNOWN_COMMAND", "a line begins with .#. or ... or .!.") from error
+    verb, _, argument = line[3:].partition(b" ")
+    row = find(prefix, _text(verb))
+    return prefix, row, row.read(prefix + row.syntax, argument)

@@ -1,0 +1,324 @@
+"""A conversation in the text protocol: one request at a time, each with one reply that ends as it ended.
+
+Runs in the front, one for each connection that began with a prefix. Framing is `text_framing`, what the commands do
+`text_commands`; here is what is between them: the state of one connection, and when a request is complete.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from front_proc.front import Front
+from front_proc.hold import contains_query
+from front_proc.sessions import VI_ATTR_TERMCHAR, VI_ATTR_TERMCHAR_EN, VI_ATTR_TMO_VALUE, Client, Session
+from front_proc.text_commands import PERSONS_NAMES, Arguments, Command, Prefix, find, parse, takes_block
+from front_proc.text_framing import LINE_LIMIT, Request, RequestReader
+from front_proc.tickets import Outcome, State, Ticket
+from pyvisa_daemon.errors import Failure
+
+#: Seconds of silence after which an unterminated command counts as whole, and that a line may take.
+SILENCE = 0.05
+LINE_TIME = 10.0
+
+#: Bytes that are read ahead of the request being answered; what is more stays in the socket.
+READ_AHEAD = LINE_LIMIT + 2
+
+
+class Line(Protocol):
+    """The connection below."""
+
+    def send(self, data: bytes) -> None: ...
+
+    def end(self) -> None:
+        """Close after what was sent has gone."""
+        ...
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+
+class Conversation:
+    """What one connection has said, has open and has set."""
+
+    def __init__(self, front: Front, client: Client, line: Line) -> None:
+        self.front = front
+        self.client = client
+        self.current: Session | None = None
+        self.is_tagged = False
+        self._line = line
+        self._loop = asyncio.get_running_loop()
+        self._reader = RequestReader(takes_block)
+        self._sessions: dict[str, Session] = {}
+        self._terminations: dict[Session, tuple[bytes, bytes]] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._saw_terminator = False
+        self._saw_person = False
+        self._is_at_end = False
+        self._is_over = False
+        self._after_reply: Callable[[], None] | None = None
+
+    # What the connection brings.
+
+    def received(self, data: bytes) -> None:
+        """More bytes from the client."""
+        if self._is_over:
+            return
+        was_empty = not self._reader
+        self._reader.feed(data)
+        if self._task is None:
+            self._next(in_one_piece=was_empty)
+        elif len(self._reader) > READ_AHEAD:
+            self._line.pause()
+
+    def at_end(self) -> None:
+        """The client will send no more; it may still read."""
+        self._is_at_end = True
+        if self._task is None:
+            self._next(in_one_piece=True)
+
+    def left(self) -> None:
+        """The connection is gone."""
+        self._is_over = True
+        self._stop_timer()
+        if self._task is not None:
+            self._task.cancel()
+
+    # Requests, one at a time.
+
+    def _next(self, *, in_one_piece: bool = False) -> None:
+        """Begin the next request if it is whole; else see to it that it does not take for ever."""
+        self._stop_timer()
+        try:
+            request = self._reader.next()
+        except Failure as failure:
+            self._give_up(failure)
+            return
+        if request is not None:
+            self._saw_terminator = True
+            self._begin(request)
+        elif self._is_at_end:
+            if self._reader and self._is_acceptable_unterminated():
+                self._begin(self._reader.take_rest())
+            else:
+                self._over()
+        elif self._reader:
+            if in_one_piece and self._is_acceptable_unterminated():
+                self._timer = self._loop.call_later(SILENCE, self._accept_silence)
+            else:
+                self._timer = self._loop.call_later(LINE_TIME, self._line_timed_out)
+
+    def _accept_silence(self) -> None:
+        self._timer = None
+        self._begin(self._reader.take_rest())
+
+    def _line_timed_out(self) -> None:
+        self._timer = None
+        self._give_up(Failure("LINE_TIMEOUT", f"no end of line within {LINE_TIME:g} s"))
+
+    def _is_acceptable_unterminated(self) -> bool:
+        if self._saw_terminator:
+            return False
+        try:
+            _, row, _ = parse(self._reader.rest())
+        except Failure:
+            return False
+        return not row.takes_block and (self.client.is_loopback or not row.acts)
+
+    def _begin(self, request: Request) -> None:
+        if not request.line:
+            self._loop.call_soon(self._go_on)
+            return
+        self._task = self._loop.create_task(self._serve(request))
+
+    async def _serve(self, request: Request) -> None:
+        is_failed = False
+        try:
+            reply = await self._reply(request)
+        except Failure as failure:
+            is_failed = True
+            reply = error_line(failure)
+        except Exception as error:  # a fault of ours must cost this client one error line, and nobody else anything
+            self.front.note_fault(error)
+            is_failed = True
+            reply = error_line(Failure("INTERNAL_ERROR"))
+        tag = (b"err " if is_failed else b"ok ") if self.is_tagged else b""
+        self._line.send(tag + reply + request.terminator)
+        self._task = None
+        if self._after_reply is not None:
+            after, self._after_reply = self._after_reply, None
+            after()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if not self._is_over and self._task is None:
+            self._line.resume()
+            self._next()
+
+    async def _reply(self, request: Request) -> bytes:
+        prefix, row, arguments = self._parse(request.line)
+        if prefix is Prefix.DAEMON and not self.client.is_loopback:
+            raise Failure("FORBIDDEN", "commands for the daemon are accepted from its own machine only")
+        if prefix is Prefix.PERSON:
+            self._saw_person = True
+        if self.front.is_stopping and row.verb not in ("ping", "status", "end_daemon"):
+            raise Failure("SHUTTING_DOWN")
+        reply = await row.run(self, arguments)
+        data = reply.encode() if isinstance(reply, str) else reply
+        if prefix is Prefix.PERSON and row.show is not None and data[:1] in (b"[", b"{"):
+            between = request.terminator or b"\n"
+            return between.join(line.encode() for line in row.show(msgspec.json.decode(data)))
+        return data
+
+    def _parse(self, line: bytes) -> tuple[Prefix, Command, Arguments]:
+        if self._saw_person and line[:3] not in (b".#.", b"...", b".!."):
+            verb = PERSONS_NAMES["query" if contains_query(line) else "write"]
+            row = find(Prefix.PROGRAM, verb)
+            return Prefix.PERSON, row, row.read(row.syntax, line)
+        return parse(line)
+
+    def _give_up(self, failure: Failure) -> None:
+        """Framing is lost: say so, and no more."""
+        self.front.audit.record("rejected", **self.client.who(), outcome=failure.token, error=failure.text)
+        self._line.send(error_line(failure) + b"\n")
+        self._over()
+
+    def _over(self) -> None:
+        self._is_over = True
+        self._line.end()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # What the commands need.
+
+    def and_then(self, after: Callable[[], None]) -> None:
+        """Call `after` when the reply to the request under way is sent."""
+        self._after_reply = after
+
+    async def open(self, name: str) -> Session:
+        """This connection's session on a resource, made the current one."""
+        canonical = await self.front.canonical(name)
+        session = self._sessions.get(canonical)
+        if session is None:
+            session = await self.front.open(self.client, name)
+            self._sessions[canonical] = session
+            self._terminations[session] = (b"\n", b"\n")
+            session.resource.set_local(session, VI_ATTR_TERMCHAR, 10)
+            session.resource.set_local(session, VI_ATTR_TERMCHAR_EN, not session.resource.marks_end)
+        self.current = session
+        return session
+
+    async def session(self, name: str | None = None) -> Session:
+        """The session on a resource that is open here; the current one by default. Raises Failure(NO_RESOURCE)."""
+        if name is None:
+            if self.current is None:
+                raise Failure("NO_RESOURCE", "no resource is open here; open_resource RESOURCE opens one")
+            return self.current
+        session = self._sessions.get(name) or self._sessions.get(await self.front.canonical(name))
+        if session is None:
+            raise Failure("NO_RESOURCE", f"{name} is not open on this connection; open_resource {name} opens it")
+        return session
+
+    async def close(self, session: Session) -> None:
+        """viClose of one of this connection's sessions."""
+        del self._sessions[session.resource.name]
+        del self._terminations[session]
+        if self.current is session:
+            self.current = None
+        await self.front.close(session)
+
+    def termination(self, session: Session) -> tuple[bytes, bytes]:
+        """What ends messages when reading and when writing."""
+        return self._terminations[session]
+
+    def set_termination(self, session: Session, read: bytes, write: bytes | None = None) -> None:
+        """Only the read termination's last character stops a read; the rest is compared by `stripped`."""
+        self._terminations[session] = (read, self._terminations[session][1] if write is None else write)
+        resource = session.resource
+        if read:
+            resource.set_local(session, VI_ATTR_TERMCHAR, read[-1])
+        resource.set_local(session, VI_ATTR_TERMCHAR_EN, bool(read) and not (resource.marks_end and read == b"\n"))
+
+    def set_timeout(self, session: Session, timeout_ms: int) -> None:
+        """VI_ATTR_TMO_VALUE of this connection's session."""
+        session.resource.set_local(session, VI_ATTR_TMO_VALUE, timeout_ms)
+
+    def terminated(self, session: Session, message: bytes) -> bytes:
+        """`message` with the write termination."""
+        return message + self._terminations[session][1]
+
+    def stripped(self, session: Session, data: bytes) -> bytes:
+        """An answer without the read termination."""
+        return data.removesuffix(self._terminations[session][0])
+
+    async def execute(
+        self,
+        session: Session,
+        call: str,
+        data: bytes = b"",
+        *,
+        arguments: Sequence[State] = (),
+        continues: bool = False,
+    ) -> bytes:
+        """One call of the child's; its bytes. Raises Failure."""
+        pieces: list[bytes] = []
+        outcome = await self._outcome(session, call, data, arguments, pieces, holds=False, continues=continues)
+        return b"".join([*pieces, outcome.data])
+
+    async def execute_for_value(
+        self, session: Session, call: str, data: bytes = b"", *, holds: bool = False
+    ) -> State | None:
+        """One call of the child's; its value. Raises Failure."""
+        outcome = await self._outcome(session, call, data, (), [], holds=holds, continues=False)
+        return outcome.value
+
+    async def _outcome(
+        self,
+        session: Session,
+        call: str,
+        data: bytes,
+        arguments: Sequence[State],
+        pieces: list[bytes],
+        *,
+        holds: bool,
+        continues: bool,
+    ) -> Outcome:
+        ended: asyncio.Future[Outcome] = self._loop.create_future()
+
+        def settle(outcome: Outcome) -> None:
+            if not ended.done():
+                ended.set_result(outcome)
+
+        session.resource.submit(
+            Ticket(
+                session,
+                call,
+                settle,
+                pieces.append,
+                list(arguments),
+                data,
+                command=described(call, data),
+                holds=holds,
+                continues=continues,
+            )
+        )
+        return (await ended).checked()
+
+
+def described(call: str, data: bytes) -> str:
+    """A command for the audit: the call, and what it sends as far as it is text."""
+    if not data:
+        return call
+    return f"{call} {data[:1024].decode('utf-8', 'backslashreplace').rstrip()}"
+
+
+def error_line(failure: Failure) -> bytes:
+    """A failure as the protocol says it."""
+    text = " ".join(failure.text.split())
+    return f".#.error {failure.token} effect={failure.effect} {text}".encode("utf-8", "backslashreplace")

@@ -1,0 +1,182 @@
+"""The text protocol's framing: bytes in, requests out, however the bytes were cut.
+
+Pure: no socket, no clock. Runs in the front. A request is a line; one whose verb takes a binary block may hold LF
+inside the block and ends with the terminator behind it.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pyvisa_daemon.errors import Failure
+
+#: Bytes of a line before its terminator, and of a block.
+LINE_LIMIT = 1 << 16
+BLOCK_LIMIT = 1 << 26
+
+_QUOTES = b"\"'"
+_BLOCK_HEADER = re.compile(rb"#[1-9]")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request: its line, the terminator that it came with (LF, CR LF or nothing), and where its block begins."""
+
+    line: bytes
+    terminator: bytes
+    block_at: int | None = None
+
+
+class RequestReader:
+    """Puts requests together. `takes_block` says of the beginning of a line whether its verb takes a block."""
+
+    def __init__(self, takes_block: Callable[[bytes], bool]) -> None:
+        self._takes_block = takes_block
+        self._buffer = bytearray()
+        #: Where the block of the request under way begins and ends in the buffer, once its header is there.
+        self._block: tuple[int, int] | None = None
+        self._searched = 0
+
+    def __len__(self) -> int:
+        return len(self._buffer)
+
+    @property
+    def is_in_block(self) -> bool:
+        return self._block is not None
+
+    def feed(self, data: bytes | memoryview) -> None:
+        """More bytes."""
+        self._buffer += data
+
+    def next(self) -> Request | None:
+        """The next whole request. Raises Failure (LINE_TOO_LONG, BAD_ARGUMENT) when framing is lost."""
+        if self._block is None:
+            self._find_block()
+        return self._line() if self._block is None else self._line_with_block(*self._block)
+
+    def rest(self) -> bytes:
+        """What is there without a terminator."""
+        return bytes(self._buffer)
+
+    def take_rest(self) -> Request:
+        """Accept what is there as a request without a terminator."""
+        request = Request(bytes(self._buffer), b"")
+        self._buffer.clear()
+        self._searched = 0
+        return request
+
+    def _line(self) -> Request | None:
+        end = self._buffer.find(b"\n", self._searched)
+        if end < 0:
+            self._searched = len(self._buffer)
+            # One byte more may be the CR of the terminator.
+            if len(self._buffer) > LINE_LIMIT + 1 or (len(self._buffer) > LINE_LIMIT and self._buffer[-1:] != b"\r"):
+                raise Failure("LINE_TOO_LONG", f"a line has at most {LINE_LIMIT} bytes")
+            return None
+        return self._take(end, None)
+
+    def _take(self, end: int, block_at: int | None) -> Request:
+        """The request that ends with the LF at `end`."""
+        has_cr = end > 0 and self._buffer[end - 1 : end] == b"\r"
+        line = bytes(self._buffer[: end - has_cr])
+        del self._buffer[: end + 1]
+        self._searched = 0
+        if block_at is None and len(line) > LINE_LIMIT:
+            raise Failure("LINE_TOO_LONG", f"a line has at most {LINE_LIMIT} bytes")
+        return Request(line, b"\r\n" if has_cr else b"\n", block_at)
+
+    def _line_with_block(self, start: int, end: int) -> Request | None:
+        if len(self._buffer) <= end:
+            return None
+        behind = bytes(self._buffer[end : end + 2])
+        if behind == b"\r":
+            return None
+        if behind[:1] != b"\n" and behind != b"\r\n":
+            raise Failure("BAD_ARGUMENT", "a block must be followed by the line's end")
+        self._block = None
+        return self._take(end + (behind[:1] == b"\r"), start)
+
+    def _find_block(self) -> None:
+        """Note where the block of the line under way begins and ends, if it has one and its header is whole."""
+        line_end = self._buffer.find(b"\n")
+        head = bytes(self._buffer[: line_end if line_end >= 0 else LINE_LIMIT])
+        if not self._takes_block(head):
+            return
+        start = block_start(head)
+        if start is None:
+            return
+        first = start + 2 + int(head[start + 1 : start + 2])
+        digits = bytes(self._buffer[start + 2 : first])
+        if len(digits) < first - start - 2 or not digits.isdigit():
+            return
+        if int(digits) > BLOCK_LIMIT:
+            raise Failure("LINE_TOO_LONG", f"a block has at most {BLOCK_LIMIT} bytes")
+        self._block = (start, first + int(digits))
+
+
+def block_start(line: bytes) -> int | None:
+    """Where a definite-length block begins: the first `#` and digit 1-9 after a blank or comma, outside quotes."""
+    quote: int | None = None
+    for position, byte in enumerate(line):
+        if quote is not None:
+            quote = None if byte == quote else quote
+        elif byte in _QUOTES:
+            quote = byte
+        elif byte == 0x23 and line[position - 1 : position] in (b" ", b",") and _BLOCK_HEADER.match(line, position):
+            return position
+    return None
+
+
+def as_block(data: bytes) -> bytes:
+    """`data` as an IEEE 488.2 definite-length block."""
+    length = str(len(data)).encode()
+    return b"#" + str(len(length)).encode() + length + data
+
+
+def answer(data: bytes) -> bytes:
+    """An instrument's answer as a reply: as it is, or as a block where a line could not carry it."""
+    starts_like_block = data[:1] == b"#" and data[1:2].isdigit()
+    if starts_like_block or b"\n" in data or not _is_text(data):
+        return as_block(data)
+    return data
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+_ESCAPES = {"\\n": "\n", "\\r": "\r", "\\t": "\t", "\\0": "\0", "\\\\": "\\"}
+_ESCAPED = re.compile(r"\\(x[0-9a-fA-F]{2}|.)?")
+
+
+def unescape(text: str) -> bytes:
+    r"""A termination as typed: `\n`, `\r\n`, `\x04`, `none`. Raises Failure(BAD_ARGUMENT)."""
+    if text == "none":
+        return b""
+
+    def plain(match: re.Match[str]) -> str:
+        escape = match.group()
+        if escape in _ESCAPES:
+            return _ESCAPES[escape]
+        if len(escape) == 4:
+            return chr(int(escape[2:], 16))
+        raise Failure("BAD_ARGUMENT", f"{escape!r} is no escape: \\n \\r \\t \\0 \\\\ \\xHH are")
+
+    return _ESCAPED.sub(plain, text).encode("latin-1", "replace")
+
+
+def escape(termination: bytes) -> str:
+    r"""A termination as `unescape` takes it."""
+    if not termination:
+        return "none"
+    names = {value: key for key, value in _ESCAPES.items()}
+
+    def escaped(character: str) -> str:
+        is_plain = " " < character < "\x7f"
+        return names.get(character) or (character if is_plain else f"\\x{ord(character):02x}")
+
+    return "".join(map(escaped, termination.decode("latin-1")))

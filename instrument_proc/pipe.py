@@ -1,0 +1,169 @@
+"""The pipe: what the front and one child say to each other over a multiprocessing Pipe.
+
+Plain bytes in length-prefixed frames (see `pyvisa_daemon.framing`), MessagePack inside, never a pickled object.
+
+    front -> child    Name, List, Open, Part, Run, Close      at most one order at a time
+    child -> front    Warm once, then what answers the order:
+                      Named | Listed | Opened | Started Written? Piece* Done | Closed
+
+Attribute numbers and states, statuses and token names are VISA's (VPP-4.3). The front frames its end without
+blocking; the child may block on its own: it has nothing else to do.
+"""
+
+import msgspec
+
+from pyvisa_daemon.errors import Effect
+from pyvisa_daemon.framing import frame
+
+State = bool | int | float | str
+Attributes = list[tuple[int, State]]
+
+
+class _Message(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    pass
+
+
+class Name(_Message, tag="name", frozen=True):
+    """Make `resource` canonical with the VISA library's own parsing. Opens nothing."""
+
+    resource: str
+
+
+class List(_Message, tag="list", frozen=True):
+    """Find every resource (viFindRsrc `?*`)."""
+
+    library: str
+
+
+class Open(_Message, tag="open", frozen=True):
+    """viOpen `resource` in `library`, holding `lock_file`; then set `attributes` (a restart restores them)."""
+
+    resource: str
+    library: str
+    lock_file: str
+    attributes: Attributes
+
+
+class Part(_Message, tag="part", frozen=True):
+    """A piece of the data of the Run that follows."""
+
+    data: bytes
+
+
+class Run(_Message, tag="run", frozen=True):
+    """Set `attributes`, then do the row `call` of `instrument_proc.calls` with `arguments`, and `data` where it takes
+    some: the Parts so far and this."""
+
+    ticket: int
+    call: str
+    arguments: list[State]
+    attributes: Attributes
+    data: bytes = b""
+
+
+class Close(_Message, tag="close", frozen=True):
+    """viClose, then end."""
+
+
+Order = Name | List | Open | Part | Run | Close
+
+
+class Warm(_Message, tag="warm", frozen=True):
+    """Everything is imported; waiting for the first order. `trouble`: why the VISA library could not be loaded."""
+
+    trouble: str = ""
+
+
+class Named(_Message, tag="named", frozen=True):
+    """The canonical name, or None and why the name cannot be parsed."""
+
+    resource: str | None
+    text: str
+
+
+class Listed(_Message, tag="listed", frozen=True):
+    """All names found, or a status and why it failed."""
+
+    resources: list[str]
+    status: int
+    token: str
+    text: str
+
+
+class Opened(_Message, tag="opened", frozen=True):
+    """The end of Open. `ends`: does the interface mark the END of a message? `attributes` are the local ones."""
+
+    status: int
+    token: str
+    text: str
+    ends: bool
+    attributes: Attributes
+
+
+class Started(_Message, tag="started", frozen=True):
+    """The VISA call begins now: from here on the instrument may act."""
+
+    ticket: int
+
+
+class Written(_Message, tag="written", frozen=True):
+    """All of the message was handed to the instrument; its answer is awaited."""
+
+    ticket: int
+
+
+class Piece(_Message, tag="piece", frozen=True):
+    """A piece of the answer; a sign of progress too."""
+
+    ticket: int
+    data: bytes
+
+
+class Done(_Message, tag="done", frozen=True):
+    """The end of Run: VISA status and, if it failed, its name; effect; the value, or bytes: the Pieces and `data`.
+
+    `dirty`: an answer may still come that nobody will have asked for.
+    """
+
+    ticket: int
+    status: int
+    value: State | None = None
+    data: bytes = b""
+    token: str = ""
+    effect: Effect = Effect.DONE
+    dirty: bool = False
+    text: str = ""
+
+
+class Closed(_Message, tag="closed", frozen=True):
+    """The session is closed; the process ends."""
+
+
+Report = Warm | Named | Listed | Opened | Started | Written | Piece | Done | Closed
+
+_encoder = msgspec.msgpack.Encoder()
+_orders: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)
+_reports: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
+
+#: What `decode_*` raises for bytes that are no message of ours.
+DecodeError = msgspec.DecodeError
+
+
+def encode(message: _Message) -> bytes:
+    """One message without its length: for `Connection.send_bytes`, which adds it."""
+    return _encoder.encode(message)
+
+
+def encode_framed(message: _Message) -> bytes:
+    """One message with its length, for a transport."""
+    return frame(_encoder.encode(message))
+
+
+def decode_order(data: bytes) -> Order:
+    """The message in one frame from the front. Raises DecodeError."""
+    return _orders.decode(data)
+
+
+def decode_report(data: bytes) -> Report:
+    """The message in one frame from a child. Raises DecodeError."""
+    return _reports.decode(data)

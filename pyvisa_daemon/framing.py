@@ -1,0 +1,64 @@
+"""Length-prefixed frames: how a stream of bytes becomes messages, in both of our languages.
+
+A frame is a 4-byte big-endian length and that many bytes: what `multiprocessing.connection.Connection` writes for
+short messages, so a child may use plain `send_bytes`/`recv_bytes` on its end while the front never blocks on its own.
+
+Runs in every process. Pure: no socket, no clock.
+"""
+
+import struct
+from collections.abc import Iterator
+
+_LENGTH = struct.Struct("!i")
+
+#: No frame of ours is longer. Anything big travels as pieces, so nobody ever holds or waits for a giant frame.
+FRAME_LIMIT = 1 << 20
+
+#: Bytes of payload in one piece of a long transfer.
+PIECE_SIZE = 1 << 18
+
+
+class FrameError(ValueError):
+    """The stream is not made of our frames: its sender cannot be trusted any further."""
+
+
+def frame(message: bytes) -> bytes:
+    """`message` with its length in front."""
+    if len(message) > FRAME_LIMIT:
+        raise FrameError(f"a frame of {len(message)} bytes is over the limit of {FRAME_LIMIT}")
+    return _LENGTH.pack(len(message)) + message
+
+
+def pieces(data: bytes) -> Iterator[bytes]:
+    """`data` cut for transport, each piece at most `PIECE_SIZE` bytes; nothing for no data."""
+    for start in range(0, len(data), PIECE_SIZE):
+        yield data[start : start + PIECE_SIZE]
+
+
+class FrameReader:
+    """Bytes in, whole frames out, whatever the chunks they came in."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes | bytearray | memoryview) -> list[bytes]:
+        """The frames that `data` completes.
+
+        Raises FrameError for a negative length or one over the limit: before its bytes are waited for.
+        """
+        buffer = self._buffer
+        buffer += data
+        frames: list[bytes] = []
+        start = 0
+        while len(buffer) - start >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(buffer, start)
+            if not 0 <= length <= FRAME_LIMIT:
+                raise FrameError(f"a frame length of {length} bytes is not between 0 and {FRAME_LIMIT}")
+            end = start + _LENGTH.size + length
+            if len(buffer) < end:
+                break
+            frames.append(bytes(buffer[start + _LENGTH.size : end]))
+            start = end
+        if start:
+            del buffer[:start]
+        return frames

@@ -1,0 +1,218 @@
+"""The wire: what the PyVISA backend and the front say to each other over TCP.
+
+A connection opens with MAGIC, then frames (see `framing`) of MessagePack, each one row of the two unions below:
+
+    client -> front    Hello, then any Request; a request's number comes back in everything that answers it
+    front -> client    Welcome or Refused, then Piece... Reply for each request
+
+Sans-I/O: bytes in, messages out. msgspec checks every field's type, so nothing unexpected gets past `decode_*`.
+Requests of one session are carried out in their order; those of different sessions overtake each other freely.
+A `Write` may be posted: the client goes on without waiting for its Reply and names it in `Read.after`; if the write
+failed, that read is not carried out and fails with WRITE_FAILED. Long data travels as Part (up) or Piece (down) frames
+before the message that they belong to.
+
+To add a request: a Struct in Request and its handler's row in `front_proc.wire_commands`.
+"""
+
+import msgspec
+
+from pyvisa_daemon.errors import Effect
+from pyvisa_daemon.framing import frame
+
+#: First bytes of a connection in this language. Not text, no TLS, no HTTP; CR LF shows a link that translates.
+MAGIC = b"\x89VISAd\r\n"
+
+#: Bumped when an old peer would misunderstand; what merely adds is a feature.
+VERSION = 1
+
+#: What this side can do beyond the version, told in both hellos.
+FEATURES = ("posted-write", "find")
+
+#: What an answer may be; bytes have a field of their own.
+Value = bool | int | float | str | list[str] | None
+
+
+class _Message(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    pass
+
+
+class Hello(_Message, tag="hello", frozen=True):
+    """Who speaks. `credentials` has room for what later proves it; empty today."""
+
+    version: int
+    features: tuple[str, ...] = ()
+    name: str = ""
+    program: str = ""
+    pid: int = 0
+    credentials: dict[str, str] = {}
+
+
+class Open(_Message, tag="open", frozen=True):
+    """viOpen. The Reply's value is the session's number."""
+
+    id: int
+    resource: str
+    access_mode: int
+    open_timeout_ms: int
+
+
+class Close(_Message, tag="close", frozen=True):
+    """viClose of a session."""
+
+    id: int
+    session: int
+
+
+class Part(_Message, tag="part", frozen=True):
+    """A piece of the data of request `id`, which follows."""
+
+    id: int
+    data: bytes
+
+
+class Write(_Message, tag="write", frozen=True):
+    """viWrite of the Parts so far and `data`. The value is the number of bytes written."""
+
+    id: int
+    session: int
+    data: bytes
+
+
+class Read(_Message, tag="read", frozen=True):
+    """viRead of at most `count` bytes. They are the Pieces and `data`; `after` is the write that it depends on."""
+
+    id: int
+    session: int
+    count: int
+    after: int | None = None
+
+
+class Clear(_Message, tag="clear", frozen=True):
+    """viClear."""
+
+    id: int
+    session: int
+
+
+class ReadStb(_Message, tag="read_stb", frozen=True):
+    """viReadSTB. The value is the status byte, 0 to 255."""
+
+    id: int
+    session: int
+
+
+class AssertTrigger(_Message, tag="assert_trigger", frozen=True):
+    """viAssertTrigger."""
+
+    id: int
+    session: int
+    protocol: int
+
+
+class GetAttribute(_Message, tag="get_attribute", frozen=True):
+    """viGetAttribute. The value is the attribute's state."""
+
+    id: int
+    session: int
+    attribute: int
+
+
+class SetAttribute(_Message, tag="set_attribute", frozen=True):
+    """viSetAttribute."""
+
+    id: int
+    session: int
+    attribute: int
+    state: bool | int | float | str
+
+
+class ListResources(_Message, tag="list_resources", frozen=True):
+    """All that the daemon's library finds and what is configured: a list of names, unfiltered."""
+
+    id: int
+
+
+class Find(_Message, tag="find", frozen=True):
+    """Does this daemon have `resource`? Opens nothing. The value is one of FOUND."""
+
+    id: int
+    resource: str
+
+
+#: The answers to Find, best first.
+FOUND = ("open", "listed", "configured", "unknown")
+
+Request = (
+    Open
+    | Close
+    | Part
+    | Write
+    | Read
+    | Clear
+    | ReadStb
+    | AssertTrigger
+    | GetAttribute
+    | SetAttribute
+    | ListResources
+    | Find
+)
+
+
+class Welcome(_Message, tag="welcome", frozen=True):
+    """The daemon accepts: its wire's version and features, its own version."""
+
+    version: int
+    features: tuple[str, ...]
+    daemon: str
+    pid: int
+
+
+class Refused(_Message, tag="refused", frozen=True):
+    """The daemon will not talk; it closes after this."""
+
+    token: str
+    text: str
+
+
+class Piece(_Message, tag="piece", frozen=True):
+    """A piece of the answer to request `id`; more follows."""
+
+    id: int
+    data: bytes
+
+
+class Reply(_Message, tag="reply", frozen=True):
+    """The end of request `id`. `status` is VISA's: negative failed, positive a success with a remark."""
+
+    id: int
+    status: int
+    value: Value = None
+    data: bytes = b""
+    token: str = ""
+    effect: Effect = Effect.NONE
+    text: str = ""
+
+
+Answer = Welcome | Refused | Piece | Reply
+
+_encoder = msgspec.msgpack.Encoder()
+_requests: msgspec.msgpack.Decoder[Hello | Request] = msgspec.msgpack.Decoder(Hello | Request)
+_answers: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
+
+#: What `decode_*` raises for bytes that are no message of ours.
+DecodeError = msgspec.DecodeError
+
+
+def encode(message: _Message) -> bytes:
+    """One message, framed, ready to send."""
+    return frame(_encoder.encode(message))
+
+
+def decode_request(data: bytes) -> Hello | Request:
+    """The message in one frame from a client. Raises DecodeError."""
+    return _requests.decode(data)
+
+
+def decode_answer(data: bytes) -> Answer:
+    """The message in one frame from a front. Raises DecodeError."""
+    return _answers.decode(data)
