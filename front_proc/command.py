@@ -141,7 +141,6 @@ class _Daemon:
         audit.record("start", address=address, pid=os.getpid(), version=__version__, library=library)
         self._readiness.ready(f"READY {address} pid={os.getpid()}\n")
         await front.ended.wait()
-        await front.stop()
         server.close()
         audit.record("stop", address=address, pid=os.getpid())
 
@@ -149,7 +148,7 @@ class _Daemon:
         """Ends orderly; a daemon in the background has no terminal to lose."""
         if number is signal.SIGHUP and self._settings.daemonize:
             return
-        front.ended.set()
+        self._ending = asyncio.ensure_future(front.stop())
 
 
 def _in_words(context: dict[str, Any]) -> str:

@@ -16,8 +16,12 @@ from front_proc.wire_conversation import WireConversation
 from pyvisa_daemon import wire
 from pyvisa_daemon.errors import Failure
 
-#: Output waiting for a client that does not read: so much is too much at once.
-OUTPUT_LIMIT = 32 << 20
+#: Bytes of output waiting for a client: from here on it must read, and this is too much at once.
+OUTPUT_HIGH = 8 << 20
+OUTPUT_LIMIT = 256 << 20
+
+#: Seconds without any progress after which a client that does not read its output is cut.
+STALL_TIME = 10.0
 
 #: Seconds that a closed conversation's connection may stay to be read out: closing with unread input would reset it,
 #: and take the last reply with it.
@@ -55,6 +59,8 @@ class Connection(asyncio.BufferedProtocol):
         self._beginning = b""
         self._timer: asyncio.TimerHandle | None = None
         self._is_ending = False
+        self._sent = 0
+        self._stall_timer: asyncio.TimerHandle | None = None
 
     # The transport's callbacks.
 
@@ -62,6 +68,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = cast(asyncio.Transport, transport)
         self._client = _client_of(self._transport)
         _tune(transport.get_extra_info("socket"))
+        self._transport.set_write_buffer_limits(OUTPUT_HIGH)
         if not self._front.admit(self._client):
             self._refuse(Failure("TOO_MANY_CLIENTS", "too many clients; close some, or try again later"))
             return
@@ -88,37 +95,66 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._stall_timer):
+            if timer is not None:
+                timer.cancel()
         if self._speaker is not None:
             self._speaker.left()
         if self._client in self._front.clients:
             self._front.leave(self._client)
             self._front.audit.record("disconnect", **self._client.who())
 
+    def pause_writing(self) -> None:
+        self._watch_output(self._written())
+
+    def resume_writing(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+
+    def _written(self) -> int:
+        """Bytes that the kernel has taken so far."""
+        return 0 if self._transport is None else self._sent - self._transport.get_write_buffer_size()
+
+    def _watch_output(self, written: int) -> None:
+        self._stall_timer = self._loop.call_later(STALL_TIME, self._look_at_output, written)
+
+    def _look_at_output(self, written: int) -> None:
+        if self._written() > written:
+            self._watch_output(self._written())
+        else:
+            self._cut()
+
+    def _cut(self) -> None:
+        self._front.audit.record("rejected", **self._client.who(), error="does not read its answers")
+        if self._transport is not None:
+            self._transport.abort()
+
     # What a conversation does with its connection.
 
     def send(self, data: bytes) -> None:
         if self._transport is None:
             return
+        self._sent += len(data)
         self._transport.write(data)
         if self._transport.get_write_buffer_size() > OUTPUT_LIMIT:
-            self._front.audit.record("rejected", **self._client.who(), error="does not read its answers")
-            self._transport.abort()
+            self._cut()
+
+    def close(self) -> None:
+        """Close as soon as all is sent: the client has said that it will send no more."""
+        self._is_ending = True
+        if self._transport is not None:
+            self._transport.close()
 
     def end(self) -> None:
-        """Close when all is sent, and when the client has had its time to read it."""
+        """Say no more; close when the client has had its time to read, whatever it still sends."""
         self._is_ending = True
         if self._transport is None:
             return
         self._transport.resume_reading()
         if self._transport.can_write_eof():
             self._transport.write_eof()
-        self._timer = self._loop.call_later(LINGER, self._close)
-
-    def _close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
+        self._timer = self._loop.call_later(LINGER, self.close)
 
     def pause(self) -> None:
         if self._transport is not None:
@@ -164,7 +200,9 @@ class Connection(asyncio.BufferedProtocol):
 
 def _client_of(transport: asyncio.Transport) -> Client:
     host, port = transport.get_extra_info("peername")[:2]
-    return Client(f"{host}:{port}", is_loopback=ip_address(host.partition("%")[0]).is_loopback)
+    address = ip_address(host.partition("%")[0])
+    address = getattr(address, "ipv4_mapped", None) or address
+    return Client(f"{host}:{port}", is_loopback=address.is_loopback)
 
 
 def _tune(connected: socket.socket) -> None:

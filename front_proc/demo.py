@@ -8,8 +8,9 @@ import json
 import select
 import subprocess
 import sys
+from pathlib import Path
 
-from demo_bench import BENCH_FILE
+import demo_bench
 from front_proc.daemonize import StartError
 
 #: Seconds that the bench may take to listen.
@@ -19,12 +20,15 @@ START_TIME = 20.0
 class Bench:
     """The bench's process, and what the daemon serves of it."""
 
-    library = f"{BENCH_FILE}@sim"
+    library = f"{demo_bench.BENCH_FILE}@sim"
 
     def __init__(self) -> None:
         """Raises StartError."""
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "demo_bench"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        self._process = subprocess.Popen(  # noqa: S603 - our own module, by our own interpreter
+            [sys.executable, "-m", demo_bench.__name__],
+            cwd=Path(demo_bench.__file__).parents[1],  # where it is found, wherever the daemon runs
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
         assert self._process.stdout is not None
         readable, _, _ = select.select([self._process.stdout], [], [], START_TIME)

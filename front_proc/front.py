@@ -27,6 +27,9 @@ FINISH_TIME = 2.0
 CLOSE_TIME = 3.0
 KILL_TIME = 2.5
 
+#: Seconds between the end of the last child and the front's own, for replies.
+REPLY_TIME = 0.05
+
 
 class Front:
     """The daemon. `library` and `extra` (resource -> library of its own) say what it serves."""
@@ -141,6 +144,20 @@ class Front:
     def _note_trouble(self, text: str) -> None:
         self.log.put("no spare process", {"error": text})
 
+    def note_refusal(self, client: Client, command: str, failure: Failure) -> None:
+        """A command that failed before it came to any instrument, for the audit."""
+        self.audit.record(
+            "command",
+            **client.who(),
+            resource=None,
+            command=command,
+            outcome=failure.token,
+            effect=failure.effect.value,
+            waited_ms=0.0,
+            ran_ms=0.0,
+            bytes=0,
+        )
+
     def note_fault(self, error: BaseException) -> None:
         """A fault of the daemon's own, for its log."""
         self.log.put("fault", {"error": repr(error), "traceback": "".join(traceback.format_exception(error))})
@@ -152,7 +169,12 @@ class Front:
         if self._stopping is None:
             self.is_stopping = True
             self._stopping = asyncio.create_task(self._stop())
+            self._stopping.add_done_callback(self._stopped)
         return await asyncio.shield(self._stopping)
+
+    def _stopped(self, _: object) -> None:
+        # Whoever asked for it is told first, if it is still there.
+        asyncio.get_running_loop().call_later(REPLY_TIME, self.ended.set)
 
     async def _stop(self) -> list[int]:
         deadline = time.monotonic() + FINISH_TIME

@@ -92,18 +92,9 @@ class Keeper:
         self._breaker = Breaker(BreakerSettings())
         self._is_at_fault = False
         self._is_unreachable = False
-        self._at_hand: ChildProcess | None = None
         self._taking: asyncio.Task[None] | None = None
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
-
-    def want(self, child: ChildProcess | None = None) -> None:
-        """Somebody needs a process; `child` is a warm one at hand."""
-        self._at_hand = child
-        self.fire(Event.WANTED)
-        if self._at_hand is not None:
-            self._at_hand.kill()
-            self._at_hand = None
 
     def reset(self) -> None:
         """An operator says that it is fine again."""
@@ -205,11 +196,7 @@ class Keeper:
 
     def _take_child(self) -> None:
         self.arm(None)
-        child, self._at_hand = self._at_hand, None
-        if child is not None and child.is_alive:
-            self._got(child)
-        else:
-            self._taking = self._loop.create_task(self._take_from_pool())
+        self._taking = self._loop.create_task(self._take_from_pool())
 
     async def _take_from_pool(self) -> None:
         try:
@@ -221,12 +208,9 @@ class Keeper:
             if self.state is State.STARTING:
                 self.fire(self._verdict())
             return
-        if self.state is State.STARTING:
-            self._got(child)
-        else:
+        if self.state is not State.STARTING:
             child.kill()  # nobody wants it any more
-
-    def _got(self, child: ChildProcess) -> None:
+            return
         self.child = child
         child.on_report = self._reported
         child.on_garbage = self._sent_garbage

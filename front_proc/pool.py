@@ -16,6 +16,9 @@ from pyvisa_daemon.errors import Failure
 #: Seconds from a child's own spawn to Warm.
 START_TIME = 10.0
 
+#: Seconds between the taking of a spare and the start of the next.
+REFILL_TIME = 0.02
+
 #: Names already made canonical that are remembered.
 NAMES_KEPT = 4096
 
@@ -58,7 +61,8 @@ class Pool:
                 if self._next is not None and self._next.done() and not self._spares:
                     self._next = None
         finally:
-            self.refill()
+            # Not now: a start takes the loop 1 to 2 ms, and whoever takes a child is about to need it.
+            asyncio.get_running_loop().call_later(REFILL_TIME, self.refill)
 
     def give_back(self, child: ChildProcess) -> None:
         """`child` was not used after all."""

@@ -8,7 +8,6 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from front_proc.child import ChildProcess
 from front_proc.hold import Hold
 from front_proc.keeper import House, Keeper
 from front_proc.lifecycle import REFUSING, Event, State
@@ -67,20 +66,16 @@ class Resource:
 
     # What clients ask.
 
-    async def open(self, client: Client, child: ChildProcess | None = None) -> Session:
-        """A session for `client`, as soon as the instrument is open. Raises Failure, always with effect none.
-
-        `child` is a warm one at hand, taken over by this call.
-        """
+    async def open(self, client: Client) -> Session:
+        """A session for `client`, as soon as the instrument is open. Raises Failure, always with effect none."""
         self._stop_lingering()
-        if self.keeper.state in _OPEN_STATES or self.keeper.state in REFUSING:
-            self.keeper.want(child)
-            if self.keeper.state in REFUSING:
-                self.keeper.refusal.checked()
+        if self.keeper.state in REFUSING:
+            self.keeper.refusal.checked()
+        if self.keeper.state in _OPEN_STATES:
             return self._new_session(client)
         future: asyncio.Future[Session] = self._loop.create_future()
         self._opens.append((client, future))
-        self.keeper.want(child)
+        self.keeper.fire(Event.WANTED)
         return await future
 
     def submit(self, ticket: Ticket) -> None:
@@ -104,7 +99,7 @@ class Resource:
             self._queue.add(ticket)
             if state is State.OFFLINE:
                 self._retry_at = now + OFFLINE_TIME
-                self.keeper.want()
+                self.keeper.fire(Event.WANTED)
             self._dispatch()
 
     def set_local(self, session: Session, attribute: int, state: pipe.State) -> None:
@@ -148,7 +143,7 @@ class Resource:
         """The daemon stops: close what is idle, kill what is not."""
         for session in tuple(self.sessions):
             self.drop_session(session)
-        self._opens.clear()
+        self.fail_opens(failed("SHUTTING_DOWN"))
         self.keeper.fire(Event.CLOSE)
 
     async def closed(self) -> None:

@@ -80,10 +80,12 @@ def _flag(value: Any) -> bool:
 
 
 def _library(value: Any) -> str:
-    """A simulation file's name is made absolute: children may run in another folder."""
+    """A simulation file must be there; its name is made absolute: children may run in another folder."""
     path, at, backend = _text(value).rpartition("@")
     if at and path and backend == "sim":
         path = str(Path(path).expanduser().absolute())
+        if not Path(path).is_file():
+            raise ValueError
     return f"{path}{at}{backend}"
 
 
@@ -113,7 +115,7 @@ OPTIONS = (
     Option(
         "visa-library",
         _library,
-        "what pyvisa.ResourceManager() accepts, such as '@py', '@ivi', or 'FILE.yaml@sim'",
+        "what pyvisa.ResourceManager() accepts: '@py', '@ivi', or 'FILE.yaml@sim' with a file that is there",
         "@py",
         "VISA library of the instruments",
         "SPEC",

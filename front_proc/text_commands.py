@@ -236,7 +236,6 @@ async def mode(conversation: "Conversation", arguments: Arguments) -> Reply:
 
 async def end_daemon(conversation: "Conversation", _: Arguments) -> Reply:
     left = await conversation.front.stop()
-    conversation.and_then(conversation.front.ended.set)
     return "ended" if not left else f"ended left={','.join(map(str, left))}"
 
 

@@ -5,11 +5,12 @@ Runs in the front, one for each connection that began with a prefix. Framing is 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
 
+from front_proc.audit import COMMAND_LIMIT
 from front_proc.front import Front
 from front_proc.hold import contains_query
 from front_proc.sessions import VI_ATTR_TERMCHAR, VI_ATTR_TERMCHAR_EN, VI_ATTR_TMO_VALUE, Client, Session
@@ -31,8 +32,12 @@ class Line(Protocol):
 
     def send(self, data: bytes) -> None: ...
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Close after what was sent has gone."""
+        ...
+
+    def end(self) -> None:
+        """Close, though the client may still be sending."""
         ...
 
     def pause(self) -> None: ...
@@ -59,7 +64,8 @@ class Conversation:
         self._saw_person = False
         self._is_at_end = False
         self._is_over = False
-        self._after_reply: Callable[[], None] | None = None
+        #: The request under way became a ticket, and so is on record when it ends.
+        self._has_ticket = False
 
     # What the connection brings.
 
@@ -104,7 +110,8 @@ class Conversation:
             if self._reader and self._is_acceptable_unterminated():
                 self._begin(self._reader.take_rest())
             else:
-                self._over()
+                self._is_over = True
+                self._line.close()
         elif self._reader:
             if in_one_piece and self._is_acceptable_unterminated():
                 self._timer = self._loop.call_later(SILENCE, self._accept_silence)
@@ -135,12 +142,14 @@ class Conversation:
         self._task = self._loop.create_task(self._serve(request))
 
     async def _serve(self, request: Request) -> None:
-        is_failed = False
+        is_failed = self._has_ticket = False
         try:
             reply = await self._reply(request)
         except Failure as failure:
             is_failed = True
             reply = error_line(failure)
+            if not self._has_ticket:
+                self.front.note_refusal(self.client, printable(request.line), failure)
         except Exception as error:  # a fault of ours must cost this client one error line, and nobody else anything
             self.front.note_fault(error)
             is_failed = True
@@ -148,9 +157,6 @@ class Conversation:
         tag = (b"err " if is_failed else b"ok ") if self.is_tagged else b""
         self._line.send(tag + reply + request.terminator)
         self._task = None
-        if self._after_reply is not None:
-            after, self._after_reply = self._after_reply, None
-            after()
         self._go_on()
 
     def _go_on(self) -> None:
@@ -184,9 +190,6 @@ class Conversation:
         """Framing is lost: say so, and no more."""
         self.front.audit.record("rejected", **self.client.who(), outcome=failure.token, error=failure.text)
         self._line.send(error_line(failure) + b"\n")
-        self._over()
-
-    def _over(self) -> None:
         self._is_over = True
         self._line.end()
 
@@ -196,10 +199,6 @@ class Conversation:
             self._timer = None
 
     # What the commands need.
-
-    def and_then(self, after: Callable[[], None]) -> None:
-        """Call `after` when the reply to the request under way is sent."""
-        self._after_reply = after
 
     async def open(self, name: str) -> Session:
         """This connection's session on a resource, made the current one."""
@@ -291,6 +290,8 @@ class Conversation:
     ) -> Outcome:
         ended: asyncio.Future[Outcome] = self._loop.create_future()
 
+        self._has_ticket = True
+
         def settle(outcome: Outcome) -> None:
             if not ended.done():
                 ended.set_result(outcome)
@@ -313,9 +314,12 @@ class Conversation:
 
 def described(call: str, data: bytes) -> str:
     """A command for the audit: the call, and what it sends as far as it is text."""
-    if not data:
-        return call
-    return f"{call} {data[:1024].decode('utf-8', 'backslashreplace').rstrip()}"
+    return f"{call} {printable(data)}".rstrip()
+
+
+def printable(data: bytes) -> str:
+    """Bytes for the audit, as far as they are text, and cut."""
+    return data[:COMMAND_LIMIT].decode("utf-8", "backslashreplace").rstrip("\r\n")
 
 
 def error_line(failure: Failure) -> bytes:

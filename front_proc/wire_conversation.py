@@ -81,8 +81,7 @@ class WireConversation:
     def at_end(self) -> None:
         """A program of ours never half-closes: it is gone."""
         self._is_over = True
-        self._line.end()
-        self._front.leave(self._client)
+        self._line.close()
 
     def left(self) -> None:
         """The connection is gone."""
@@ -184,6 +183,8 @@ class WireConversation:
             value = await _TASKS[type(request)](self, request)
         except Failure as failure:
             self._fail(request.id, failure)
+            what = type(request).__name__.lower()
+            self._front.note_refusal(self._client, f"{what} {getattr(request, 'resource', '')}".rstrip(), failure)
         except Exception as error:  # a fault of ours must cost this request one reply, and nobody else anything
             self._front.note_fault(error)
             self._fail(request.id, Failure("INTERNAL_ERROR"))

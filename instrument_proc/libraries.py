@@ -8,6 +8,7 @@ To mend another library's quirk: a row in _STATUS_OF, or a hook beside `_after_o
 """
 
 import errno
+import re
 import select
 import socket
 from collections.abc import Callable
@@ -86,13 +87,23 @@ def translate(error: Exception, otherwise: StatusCode = StatusCode.error_system_
     """What a library raised, as a VISA status; `otherwise` for what no row knows."""
     if isinstance(error, errors.VisaIOError):
         return CallError(error.error_code)
-    words = " ".join(str(error).split())
+    words = _in_a_line(str(error))
     if isinstance(error, OSError) and error.errno in _STATUS_OF_ERRNO:
         return CallError(_STATUS_OF_ERRNO[error.errno], words)
     for kind, status in _STATUS_OF:
         if isinstance(error, kind):
             return CallError(status, words)
     return CallError(otherwise, words)
+
+
+_LINE_BREAK = re.compile(r"\\+n")
+
+
+def _in_a_line(words: str) -> str:
+    """A driver's words, fit for a reply: pyvisa-sim puts a whole traceback in there, of which the end counts."""
+    if "Traceback" in words:
+        words = _LINE_BREAK.sub("\n", words).rstrip("'\"\\\n ").rpartition("\n")[2]
+    return " ".join(words.split())[:500]
 
 
 def attempt(call: Callable[[], T], otherwise: StatusCode = StatusCode.error_system_error) -> T:

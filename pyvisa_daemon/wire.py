@@ -210,9 +210,15 @@ def encode(message: _Message) -> bytes:
 
 def decode_request(data: bytes) -> Hello | Request:
     """The message in one frame from a client. Raises DecodeError."""
-    return _requests.decode(data)
+    try:
+        return _requests.decode(data)
+    except UnicodeDecodeError as error:  # the one that msgspec lets through: a tag that is not UTF-8
+        raise DecodeError(str(error)) from error
 
 
 def decode_answer(data: bytes) -> Answer:
     """The message in one frame from a front. Raises DecodeError."""
-    return _answers.decode(data)
+    try:
+        return _answers.decode(data)
+    except UnicodeDecodeError as error:  # the one that msgspec lets through: a tag that is not UTF-8
+        raise DecodeError(str(error)) from error

@@ -1,0 +1,45 @@
+"""Opens instruments through whichever daemon has them, and locally when none has: `import client as visa`.
+
+Runs in the user's process. Everything of PyVISA is here too, so it stands in for `import pyvisa as visa`; what is
+opened is PyVISA's own object in either case. Reading tour:
+
+    choice             which of the known daemons to try, best first
+    resource_manager   PyVISA's ResourceManager with `checkSocket`
+    text_socket        the text protocol, a method for each command
+    text_connection    under it: one request, one reply
+    command            `instruments`, for people at a terminal
+"""
+
+import sys
+from types import ModuleType
+from typing import Any
+
+import pyvisa
+
+from client.resource_manager import ResourceManager, open_resource
+from client.text_socket import SocketManager, TCPVisaSocket
+from pyvisa_daemon import hosts
+
+__all__ = ["ResourceManager", "SocketManager", "TCPVisaSocket", "open_resource", "tryIps"]
+
+
+class _Client(ModuleType):
+    """This module's class: `client.tryIps` is the list in `hosts`, also for whoever assigns a new one."""
+
+    @property
+    def tryIps(self) -> list[str]:  # noqa: N802 - the original's name
+        """The hosts that are asked, in this order, each `host[:port]`."""
+        return hosts.tryIps
+
+    @tryIps.setter
+    def tryIps(self, entries: list[str]) -> None:  # noqa: N802
+        if isinstance(entries, str):
+            raise TypeError(f"tryIps is a list of hosts: [{entries!r}]")
+        hosts.tryIps[:] = entries
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(pyvisa, name)
+
+
+sys.modules[__name__].__class__ = _Client

@@ -1,0 +1,17 @@
+"""Which of the known daemons to try for a resource, best first.
+
+Runs in the user's process. Asking opens nothing; see `hosts.find`.
+"""
+
+from pyvisa_daemon import hosts
+from pyvisa_daemon.wire import FOUND
+
+
+def hosts_for(resource: str) -> list[hosts.Address]:
+    """The live daemons: where it is open, then where it is listed, then configured, then the others.
+
+    Equals stand in the order of `tryIps`. Those that do not know the resource are in it too: no VISA library lists a
+    name such as TCPIP::192.168.1.5::5025::SOCKET, so only opening it shows who can reach it.
+    """
+    findings = sorted(hosts.find(resource), key=lambda finding: FOUND.index(finding.found))
+    return [finding.address for finding in findings]

@@ -1,0 +1,138 @@
+"""`instruments`: what the daemons share, for people at a terminal.
+
+Runs in the user's process, over the same rooms as a program that imports `client`. Lines on stdout, one line on stderr
+when something is wrong; never a traceback. To add a subcommand: a function here, its line in the README.
+"""
+
+import json
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from client.choice import hosts_for
+from client.text_socket import SocketManager, TCPVisaSocket
+from pyvisa_daemon import hosts, wire
+from pyvisa_daemon.errors import NOT_FOUND, Failure
+from pyvisa_daemon.version import __version__
+
+#: Exit codes besides 0; click ends with 2 for wrong usage.
+REFUSED = 1
+NO_DAEMON = 3
+
+_LIST_LIMIT = 30.0  # seconds: a daemon asks every interface, some by broadcast
+_COLUMNS = ("resource", "state", "pid", "restarts", "queued", "sessions", "memory_mb", "last_error")
+
+
+class _Plain(click.Group):
+    """Ends with one line and an exit code for what a daemon or a missing daemon may do."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Failure as failure:
+            hint = "; see `instruments list`" if failure.status in NOT_FOUND else ""
+            _end(REFUSED, f"{failure.token} effect={failure.effect}: {failure.text}{hint}")
+        except BrokenPipeError:
+            raise  # whoever reads our output has enough; click ends quietly
+        except ConnectionError as error:
+            _end(NO_DAEMON, str(error))
+
+
+def _end(code: int, line: str) -> NoReturn:
+    click.echo(f"instruments: {' '.join(line.split())}", err=True)
+    sys.exit(code)
+
+
+_EPILOG = """\b
+Examples:
+  instruments list
+  instruments --host labpc status
+  instruments query TCPIP::192.168.1.189::INSTR '*IDN?'
+
+\b
+Exit codes: 0 done, 1 refused by the daemon or the instrument, 2 wrong usage, 3 no daemon.
+"""
+
+
+@click.group(cls=_Plain, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--host", metavar="H[:P]", help="Ask this daemon only; port 1340 if none is given.")
+@click.version_option(__version__, prog_name="instruments")
+def main(host: str | None) -> None:
+    """Shows and asks the instruments that daemons share.
+
+    The daemons are those of PYVISA_DAEMON_HOSTS (host[:port], separated by commas), or 127.0.0.1.
+    """
+    if host is not None:
+        hosts.tryIps[:] = [host]
+    for entry in hosts.tryIps:
+        try:
+            hosts.parse(entry)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+
+
+@main.command("list")
+def list_() -> None:
+    """Every resource that the daemons find or have configured, and where."""
+    answers = hosts.ask(lambda channel: channel.start(wire.ListResources), _LIST_LIMIT)
+    if not answers:
+        hosts.first_live().close()  # raises, with the reason for each host
+    rows = []
+    for address, reply in answers:
+        if reply is None or reply.status < 0 or not isinstance(reply.value, list):
+            text = reply.text if reply is not None else f"no answer within {_LIST_LIMIT:.0f} s"
+            _end(REFUSED, f"{address} could not list its resources: {text}")
+        rows += [[name, str(address)] for name in reply.value]
+    _print_table(rows)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="The daemon's own words: one line of JSON.")
+def status(as_json: bool) -> None:
+    """The first live daemon, and the instruments it has a process for."""
+    with SocketManager().open_socket() as socket:
+        said = socket.status()
+        if as_json:
+            click.echo(json.dumps(said))
+            return
+        click.echo(
+            f"daemon at {socket.address}: version {said['version']}, pid {said['pid']}, "
+            f"up {said['uptime_s']:.0f} s, {said['clients']} clients"
+        )
+        rows = [[_cell(resource.get(column)) for column in _COLUMNS] for resource in said["resources"]]
+        if rows:
+            _print_table([list(_COLUMNS), *rows])
+
+
+@main.command()
+@click.argument("resource")
+@click.argument("command")
+def query(resource: str, command: str) -> None:
+    """Writes COMMAND to RESOURCE at the daemon that has it, and prints the answer."""
+    addresses = hosts_for(resource)
+    if not addresses:
+        hosts.first_live().close()  # raises, with the reason for each host
+    for address in addresses:
+        with TCPVisaSocket(address) as socket:
+            try:
+                socket.command("open_resource", resource)
+            except Failure as failure:
+                if failure.status in NOT_FOUND and address != addresses[-1]:
+                    continue
+                raise
+            answer = socket.query(command)
+            click.echo(answer.encode(errors="surrogateescape"))
+            return
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.1f}"
+    return "-" if value is None or value == "" else " ".join(str(value).split())
+
+
+def _print_table(rows: list[list[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -1,0 +1,216 @@
+"""The original's socket: a connection in the text protocol, with a method for every command.
+
+Runs in the user's process. What a command does and replies is written in docs/reference/text-protocol.md; a method
+turns its arguments into one line and the reply into Python. Every method raises `pyvisa_daemon.errors.Failure` (token,
+effect, text, VISA status) when the daemon refuses, and ConnectionError when it is gone.
+
+To add a command: a method here, next to its neighbours in that document.
+"""
+
+import codecs
+import contextlib
+import json
+from types import TracebackType
+from typing import Any, Self
+from weakref import WeakSet
+
+import pyvisa
+from pyvisa.resources import Resource
+
+from client.text_connection import TextConnection
+from pyvisa_daemon import hosts
+from pyvisa_daemon.channel import INFINITE_MS, reply_limit
+
+_DEFAULT_TIMEOUT_MS = 2000.0
+
+
+class SocketManager:
+    """Finds the daemon for a socket."""
+
+    def open_socket(self, host: str | None = None) -> "TCPVisaSocket":
+        """A socket to `host` (`host[:port]`), or to the first live host of `client.tryIps`.
+
+        Raises ConnectionError if there is none, ValueError if `host` cannot be one.
+        """
+        if host is not None:
+            return TCPVisaSocket(hosts.parse(host))
+        with contextlib.closing(hosts.first_live()) as channel:
+            return TCPVisaSocket(hosts.parse(channel.address))
+
+
+class TCPVisaSocket:
+    """A connection of its own to one daemon, with a current resource. Threads take turns.
+
+    `resource` arguments name a resource that is open on this socket, in place of the current one.
+    """
+
+    def __init__(self, address: hosts.Address) -> None:
+        self.address = address
+        self._connection = TextConnection(address)
+        self._timeout_ms = _DEFAULT_TIMEOUT_MS  # the longest that any resource here was given
+        self._opened: WeakSet[Resource] = WeakSet()
+        self.hello("/".join(filter(None, hosts.introduction())).replace(" ", "_"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<TCPVisaSocket({str(self.address)!r})>"
+
+    def close(self) -> None:
+        """Ends the connection, and closes what `open_resource` returned."""
+        for resource in list(self._opened):
+            resource.close()
+        self._connection.close()
+
+    def command(self, verb: str, *arguments: str, prefix: str = ".#.") -> str:
+        """Any command: its reply as text; bytes that are not UTF-8 come as surrogates (PEP 383)."""
+        return self._ask(verb, *arguments, prefix=prefix).decode(errors="surrogateescape")
+
+    # The original seven, with their short names.
+
+    def ping(self) -> str:
+        """`pong`, if the daemon is alive."""
+        return self.command("ping")
+
+    def list_resources(self) -> list[str]:
+        """All that the daemon's library finds, and what is configured there."""
+        return list(json.loads(self.command("list_resources")))
+
+    def list_open_resources(self) -> list[str]:
+        """The resources that somebody has open there."""
+        return list(json.loads(self.command("list_open_resources")))
+
+    def open_resource(self, name: str, **kwargs: Any) -> Resource:
+        """PyVISA's own object for `name`, as `pyvisa.ResourceManager("host:port@daemon").open_resource` gives it.
+
+        The resource becomes this socket's current one too. Raises VisaIOError besides what every method raises.
+        """
+        canonical = self.command("open_resource", name)
+        with contextlib.ExitStack() as unless_opened:
+            unless_opened.callback(self.close_resource, canonical)
+            resource = pyvisa.ResourceManager(f"{self.address}@daemon").open_resource(canonical, **kwargs)
+            unless_opened.pop_all()
+        self._opened.add(resource)
+        return resource
+
+    def query_resource(self, command: str, resource: str | None = None) -> str:
+        """Writes `command` and reads its answer as one exchange; without the read termination."""
+        return self.command("query_resource", *_named(resource), command)
+
+    def write_resource(self, command: str, resource: str | None = None) -> int:
+        """Writes `command`: the number of bytes written, termination included."""
+        return int(self.command("write_resource", *_named(resource), command))
+
+    def read_resource(self, resource: str | None = None) -> str:
+        """Reads an answer; without the read termination."""
+        return self.command("read_resource", *_given(resource))
+
+    query = query_resource
+    write = write_resource
+    read = read_resource
+
+    # The connection and the daemon.
+
+    def hello(self, name: str = "") -> dict[str, Any]:
+        """Says who this is, for the audit log: the daemon's version and features."""
+        return dict(json.loads(self.command("hello", *_given(name or None))))
+
+    def help(self, verb: str | None = None) -> dict[str, str] | str:
+        """The commands and what they do, or what one does."""
+        reply = self.command("help", *_given(verb))
+        return reply if verb is not None else dict(json.loads(reply))
+
+    def status(self) -> dict[str, Any]:
+        """The daemon and its instruments: version, pid, uptime_s, clients, resources."""
+        return dict(json.loads(self.command("status")))
+
+    def mode(self, mode: str = "") -> str:
+        """How replies are marked, `tagged` or `plain`: the mode in force. Either is understood here."""
+        return self._connection.set_mode(mode, self._limit)
+
+    def reset(self, resource: str) -> None:
+        """Starts an instrument again that is in back-off or broken."""
+        self.command("reset", resource)
+
+    def restart(self, resource: str) -> None:
+        """Ends the resource's process and opens it again. From the daemon's own machine only."""
+        self.command("restart", resource, prefix=".!.")
+
+    def end_daemon(self) -> str:
+        """Stops the daemon, within 10 s: `ended`, or `ended left=PID,...`. From its own machine only."""
+        return self.command("end_daemon", prefix=".!.")
+
+    # The current resource.
+
+    def use(self, resource: str) -> str:
+        """Makes a resource that is open on this socket the current one: its canonical name."""
+        return self.command("use", resource)
+
+    def close_resource(self, resource: str | None = None) -> None:
+        """Closes it for this socket."""
+        self.command("close_resource", *_given(resource))
+
+    def query_binary(self, command: str, resource: str | None = None) -> bytes:
+        """Writes `command`: the content of a block answer, else the raw bytes up to the end of the message."""
+        return self._ask("query_binary", *_named(resource), command)
+
+    def write_binary(self, command: str, data: bytes, resource: str | None = None) -> int:
+        """Writes `command` and `data` as an IEEE 488.2 definite-length block: the number of bytes written."""
+        length = str(len(data))
+        if len(length) > 9:
+            raise ValueError(f"a definite-length block holds less than 1 GB, not {length} bytes")
+        head = command if command.endswith((" ", ",")) else command + " "
+        block = f"#{len(length)}{length}".encode() + data
+        return int(self._ask("write_binary", *_named(resource), head, block=block))
+
+    def timeout(self, ms: float | None = None) -> float:
+        """How long the current resource may take, in milliseconds (`float("inf")`: for ever), once set to `ms`."""
+        wanted = () if ms is None else ("inf" if ms == float("inf") else str(int(ms)),)
+        in_force = float(self.command("timeout", *wanted))
+        self._timeout_ms = max(self._timeout_ms, in_force)
+        return in_force
+
+    def termination(self, *read_and_write: str | None) -> tuple[str | None, ...]:
+        """What ends a message when read and when written, once set; None for nothing. One argument sets the read's."""
+        reply = self.command("termination", *map(_escaped, read_and_write))
+        return tuple(None if word == "none" else codecs.decode(word, "unicode_escape") for word in reply.split())
+
+    def stb(self) -> int:
+        """viReadSTB: the status byte, 0 to 255."""
+        return int(self.command("stb"))
+
+    def clear(self) -> None:
+        """viClear."""
+        self.command("clear")
+
+    def trigger(self) -> None:
+        """viAssertTrigger, by software."""
+        self.command("trigger")
+
+    @property
+    def _limit(self) -> float | None:
+        return reply_limit(min(self._timeout_ms, INFINITE_MS))
+
+    def _ask(self, verb: str, *arguments: str, prefix: str = ".#.", block: bytes = b"") -> bytes:
+        line = prefix + " ".join((verb, *arguments))
+        if not {"\n", "\r", "\0"}.isdisjoint(line):
+            raise ValueError(f"{line!r} is not one line of text; its termination is added for you")
+        return self._connection.ask(line.encode(errors="surrogateescape") + block, self._limit)
+
+
+def _given(argument: str | None) -> tuple[str, ...]:
+    return () if argument is None else (argument,)
+
+
+def _named(resource: str | None) -> tuple[str, ...]:
+    return () if resource is None else (f"@{resource}",)
+
+
+def _escaped(termination: str | None) -> str:
+    return codecs.encode(termination, "unicode_escape").decode() if termination else "none"

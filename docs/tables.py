@@ -1,0 +1,304 @@
+"""The tables in these pages that come from code: `python docs/tables.py` rewrites them, `--check` fails with a diff.
+
+A page says where one belongs: `<!-- generated: NAME -->`, the table, `<!-- end generated -->`. NAME is a row of TABLES.
+A cell that the code does not know (advice, what a client sees) is None here: its words stand in the page, are found
+again by the row's first word, and are kept. A row whose words are missing is not accepted.
+
+To add a table: a function that returns its lines and its row in TABLES.
+"""
+
+import difflib
+import importlib
+import re
+import sys
+import types
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, get_args
+
+DOCS = Path(__file__).resolve().parent
+sys.path.insert(0, str(DOCS.parent))
+
+import msgspec  # noqa: E402 - our own packages are found by the line above
+
+from front_proc import audit, lifecycle, settings, text_commands  # noqa: E402
+from pyvisa_daemon import errors, wire  # noqa: E402
+
+Row = tuple[str | None, ...]
+
+#: Two comments and what is between them.
+_BLOCK = re.compile(r"(<!-- generated: ([\w-]+) -->\n)(.*?)(<!-- end generated -->)", re.DOTALL)
+_CELL = re.compile(r"(?<!\\)\|")
+
+
+class PageError(Exception):
+    """A page that cannot be completed: the text names it and what is missing."""
+
+
+# What is there already.
+
+
+def cells(line: str) -> list[str]:
+    """A table line's cells, with `\\|` as it stands."""
+    return [cell.strip() for cell in _CELL.split(line.strip())[1:-1]]
+
+
+def key(cell: str) -> str:
+    """What a row is found again by: the first word of its first cell."""
+    return cell.strip("`").split()[0].strip("`") if cell else ""
+
+
+def kept_words(block: str) -> dict[tuple[str, str], str]:
+    """(row's key, column's head) -> words, as they stand in a page."""
+    lines = [cells(line) for line in block.splitlines() if line.startswith("|")]
+    if len(lines) < 2:
+        return {}
+    heads, rows = lines[0], lines[2:]
+    return {(key(row[0]), head): word for row in rows for head, word in zip(heads, row, strict=True)}
+
+
+def table(heads: Iterable[str], rows: Iterable[Row]) -> Callable[[str], str]:
+    """A Markdown table; given the block that it replaces it takes over the words of the cells that are None."""
+    heads = tuple(heads)
+
+    def fill(block: str) -> str:
+        kept = kept_words(block)
+        lines = [heads, ("---",) * len(heads)]
+        for row in rows:
+            name = key(row[0] or "")
+            filled = [
+                kept.get((name, head), "") if cell is None else cell for head, cell in zip(heads, row, strict=True)
+            ]
+            if not all(filled):
+                empty = [head for head, cell in zip(heads, filled, strict=True) if not cell]
+                raise PageError(f"the row {name!r} has no words yet for: {', '.join(empty)}")
+            lines.append(tuple(filled))
+        return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+    return fill
+
+
+def code(text: str) -> str:
+    """As code in a table's cell."""
+    return "`" + text.replace("|", "\\|") + "`"
+
+
+def sentence(text: str | None) -> str:
+    """A docstring's words on one line."""
+    return " ".join((text or "").split()).replace("|", "\\|")
+
+
+# Text protocol.
+
+
+def text_commands_of(prefix: text_commands.Prefix) -> Callable[[str], str]:
+    rows = [(code(row.syntax), None) for row in text_commands.COMMANDS[prefix].values()]
+    return table(("command", "what it does, and its reply"), rows)
+
+
+# Wire.
+
+
+def type_name(annotation: Any) -> str:
+    """A field's type in MessagePack's words."""
+    names = {int: "int", float: "float", str: "str", bytes: "bin", bool: "bool", types.NoneType: "nil"}
+    if isinstance(annotation, types.UnionType):
+        return " or ".join(map(type_name, get_args(annotation)))
+    if annotation is errors.Effect:
+        return "str"
+    arguments = get_args(annotation)
+    if not arguments:
+        return names[annotation]
+    if annotation.__origin__ is dict:
+        return f"map of {type_name(arguments[0])} to {type_name(arguments[1])}"
+    return f"array of {type_name(arguments[0])}"
+
+
+def fields_of(message: type[msgspec.Struct]) -> str:
+    """The array's elements behind the name, in order; those with a default are marked."""
+    shown = []
+    for field in msgspec.structs.fields(message):
+        mark = "" if field.required else "?"
+        shown.append(f"`{field.name}{mark}` {type_name(field.type)}")
+    return ", ".join(shown)
+
+
+def wire_messages(union: Any) -> Callable[[str], str]:
+    rows = [
+        (code(message.__struct_config__.tag), fields_of(message), sentence(message.__doc__))
+        for message in get_args(union)
+    ]
+    return table(("message", "fields in order", "meaning"), rows)
+
+
+# Errors, settings, audit.
+
+
+def error_rows(*, is_visa: bool) -> list[Row]:
+    names = {row.status: token for token, row in errors.ERRORS.items() if token.startswith("VI_")}
+    return [
+        (code(token), f"{code(names[row.status])} ({row.status})", row.meaning, None, None)
+        for token, row in errors.ERRORS.items()
+        if token.startswith("VI_") is is_visa
+    ]
+
+
+def own_errors() -> Callable[[str], str]:
+    return table(("token", "VISA status", "meaning", "what to do", "effect"), error_rows(is_visa=False))
+
+
+def visa_errors() -> Callable[[str], str]:
+    rows = [(token, status.rpartition("(")[2].rstrip(")"), *rest) for token, status, _, *rest in error_rows(is_visa=True)]
+    return table(("token", "number", "when the daemon says so", "effect"), rows)
+
+
+def all_settings() -> Callable[[str], str]:
+    rows = []
+    for option in settings.OPTIONS:
+        on_command_line = f"--{option.name} {option.metavar}".rstrip()
+        default = {None: "see text", False: "`false`"}.get(option.default, code(str(option.default)))
+        rows.append((code(option.name), code(on_command_line), default, option.accepted, option.help))
+    return table(("name", "on the command line", "default", "accepted", "meaning"), rows)
+
+
+def audit_events() -> Callable[[str], str]:
+    rows = [(code(event), meaning, None) for event, meaning in audit.EVENTS.items()]
+    return table(("event", "what it tells", "fields behind `time` and `event`"), rows)
+
+
+# Life cycle.
+
+
+def states() -> Callable[[str], str]:
+    rows = [(code(state), None, None) for state in lifecycle.State]
+    return table(("state", "what it means", "what a client sees"), rows)
+
+
+def events() -> Callable[[str], str]:
+    return table(("event", "what happened"), [(code(event), None) for event in lifecycle.Event])
+
+
+def transitions() -> Callable[[str], str]:
+    rows: list[Row] = [
+        (code(state), code(event), code(following), ", ".join(map(code, actions)) or "nothing")
+        for state, row in lifecycle.TRANSITIONS.items()
+        for event, (following, actions) in row.items()
+    ]
+    return table(("state", "event", "next state", "actions in order"), rows)
+
+
+def diagram() -> Callable[[str], str]:
+    """A mermaid drawing of TRANSITIONS. Where each kind of death leads is drawn once, behind a choice."""
+    deaths = {event for event in lifecycle.Event if event.startswith("died")}
+    common = {event: state for event, (state, _) in lifecycle.TRANSITIONS[lifecycle.State.WEDGED].items()}
+    assert common.keys() == deaths
+    arrows: dict[tuple[str, str], list[str]] = {}
+    for state, row in lifecycle.TRANSITIONS.items():
+        dies_commonly = {event: to for event, (to, _) in row.items() if event in deaths} == common
+        for event, (to, _) in row.items():
+            if not (dies_commonly and event in deaths):
+                arrows.setdefault((state, to), []).append(event)
+        if dies_commonly:
+            arrows.setdefault((state, "death"), []).append("died")
+    for event, to in common.items():
+        arrows.setdefault(("death", to), []).append(event)
+    lines = ["```mermaid", "stateDiagram-v2", "    state death <<choice>>", "    [*] --> closed"]
+    lines += [f"    {start} --> {end}: {', '.join(labels)}" for (start, end), labels in arrows.items()]
+    return lambda _: "\n".join([*lines, "```", ""])
+
+
+# Limits and deadlines.
+
+
+def constants(*rows: tuple[str, str, str]) -> Callable[[str], str]:
+    """(module, constant, unit) for each row; what it bounds are the page's words."""
+    filled = []
+    for module, name, unit in rows:
+        value = getattr(importlib.import_module(module), name)
+        shown = f"{value:,}".replace(",", " ") if isinstance(value, int) else f"{value:g}"
+        filled.append((code(f"{module.rpartition('.')[2]}.{name}"), f"{shown} {unit}", None))
+    return table(("constant", "value", "what it bounds"), filled)
+
+
+#: name in the pages -> what fills it.
+TABLES: dict[str, Callable[[], Callable[[str], str]]] = {
+    "text-program": lambda: text_commands_of(text_commands.Prefix.PROGRAM),
+    "text-daemon": lambda: text_commands_of(text_commands.Prefix.DAEMON),
+    "wire-requests": lambda: wire_messages(wire.Hello | wire.Request),
+    "wire-answers": lambda: wire_messages(wire.Answer),
+    "wire-limits": lambda: constants(
+        ("pyvisa_daemon.framing", "FRAME_LIMIT", "bytes"),
+        ("pyvisa_daemon.framing", "PIECE_SIZE", "bytes"),
+        ("front_proc.wire_conversation", "WRITE_LIMIT", "bytes"),
+        ("front_proc.wire_conversation", "SESSION_LIMIT", "sessions"),
+        ("front_proc.resource", "QUEUE_LIMIT", "commands"),
+        ("front_proc.resource", "QUEUE_TIME", "s"),
+        ("front_proc.connection", "OUTPUT_LIMIT", "bytes"),
+        ("front_proc.front", "CLIENT_LIMIT", "clients"),
+    ),
+    "errors-own": own_errors,
+    "errors-visa": visa_errors,
+    "settings": all_settings,
+    "audit-events": audit_events,
+    "states": states,
+    "events": events,
+    "transitions": transitions,
+    "diagram": diagram,
+    "deadlines": lambda: constants(
+        ("front_proc.pool", "START_TIME", "s"),
+        ("front_proc.keeper", "OPEN_TIME", "s"),
+        ("front_proc.resource", "STARTED_TIME", "s"),
+        ("front_proc.resource", "RESYNC_TIME", "s"),
+        ("front_proc.keeper", "CLOSE_TIME", "s"),
+        ("front_proc.keeper", "KILL_TIME", "s"),
+        ("front_proc.child", "DUMP_TIME", "s"),
+        ("front_proc.resource", "QUEUE_TIME", "s"),
+        ("front_proc.resource", "OFFLINE_TIME", "s"),
+        ("front_proc.discovery", "SEARCH_TIME", "s"),
+        ("front_proc.front", "FINISH_TIME", "s"),
+        ("front_proc.front", "CLOSE_TIME", "s"),
+        ("front_proc.front", "KILL_TIME", "s"),
+    ),
+}
+
+
+def completed(page: Path) -> str:
+    """The page as it should be. Raises PageError."""
+
+    def fill(match: re.Match[str]) -> str:
+        start, name, block, end = match.groups()
+        if name not in TABLES:
+            raise PageError(f"{page.name}: no table is called {name!r}")
+        try:
+            return start + "\n" + TABLES[name]()(block) + "\n" + end
+        except PageError as error:
+            raise PageError(f"{page.name}, {name}: {error}") from error
+
+    return _BLOCK.sub(fill, page.read_text("utf-8"))
+
+
+def differences() -> str:
+    """A diff of every page that is not as it should be; empty if all are. Raises PageError."""
+    found = []
+    for page in sorted(DOCS.rglob("*.md")):
+        now, wanted = page.read_text("utf-8"), completed(page)
+        name = str(page.relative_to(DOCS.parent))
+        found += difflib.unified_diff(
+            now.splitlines(keepends=True), wanted.splitlines(keepends=True), name, f"{name} from the code"
+        )
+    return "".join(found)
+
+
+def main() -> None:
+    """Rewrite the pages, or with --check say what would change."""
+    try:
+        if sys.argv[1:] == ["--check"]:
+            sys.exit(differences() or 0)
+        for page in sorted(DOCS.rglob("*.md")):
+            page.write_text(completed(page), "utf-8")
+    except PageError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

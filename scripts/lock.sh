@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Makes the two lock files anew from pyproject.toml: requirements.lock (what the daemon and its clients run on, with the
+# extras for serial, USB and LAN instruments, and what an editable install is built with) and requirements-dev.lock
+# (that and the tools for tests and lint). Pinned, with hashes, for every platform and Python >= 3.11, and without the
+# address of any registry.
+set -euo pipefail
+
+if [[ ${1:-} == --help || ${1:-} == -h ]]; then
+    cat <<'TEXT'
+usage: scripts/lock.sh [--upgrade]
+
+Makes requirements.lock and requirements-dev.lock from pyproject.toml. Needs uv on the PATH (pip install uv).
+Versions that are locked already stay, unless --upgrade is given.
+TEXT
+    exit 0
+fi
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+command -v uv >/dev/null || {
+    echo "lock.sh: uv is not on the PATH; install it with: pip install uv" >&2
+    exit 2
+}
+
+options=(--quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url
+    --no-emit-find-links --extra serial --extra usb --extra lan "$@")
+build=(hatchling editables) # `pip install --no-build-isolation -e .` builds with what is installed
+
+printf '%s\n' "${build[@]}" | uv pip compile "${options[@]}" -o requirements.lock pyproject.toml - >/dev/null
+printf '%s\n' "${build[@]}" | uv pip compile "${options[@]}" --group test --group lint \
+    --constraints requirements.lock -o requirements-dev.lock pyproject.toml - >/dev/null
+echo "requirements.lock: $(grep -c == requirements.lock) packages; requirements-dev.lock: $(grep -c == requirements-dev.lock)"

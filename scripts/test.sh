@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Sets up .venv, then runs all that is checked: lint, format, types, import contracts, tests with the docs' examples.
+set -euo pipefail
+
+usage() {
+    cat <<'TEXT'
+usage: scripts/test.sh [--full] [-- PYTEST_ARGUMENT...]
+
+Runs ruff, mypy, lint-imports and pytest, and stops at the first that fails.
+
+  --full    also the long proofs (tests marked `full`)
+  --        what follows goes to pytest, as in: scripts/test.sh -- tests/demo_bench -x
+TEXT
+}
+
+pytest=()
+while (($#)); do
+    case $1 in
+        --help | -h) usage && exit 0 ;;
+        --full) pytest+=(--full) ;;
+        --) shift && pytest+=("$@") && break ;;
+        *)
+            echo "test.sh: unknown option $1" >&2
+            usage >&2
+            exit 2
+            ;;
+    esac
+    shift
+done
+
+run() {
+    printf '\n== %s\n' "$*"
+    "$@"
+}
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+run scripts/set_up.sh dev
+PATH=$PWD/.venv/bin:$PATH
+run ruff check .
+run ruff format --check .
+run mypy
+run lint-imports
+run python -m pytest ${pytest[@]+"${pytest[@]}"}

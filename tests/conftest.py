@@ -1,0 +1,70 @@
+"""Fixtures for every test: real daemons and instruments, and the rule that nothing is left behind."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.daemon import Daemon
+from tests.support.tcp_instrument import TcpInstrument
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="also run the long proofs (marked `full`)")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--full"):
+        return
+    long = [item for item in items if item.get_closest_marker("full")]
+    items[:] = [item for item in items if item not in long]
+    config.hook.pytest_deselected(items=long)
+
+
+@pytest.fixture
+def daemon_factory(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
+    """Starts daemons: `daemon_factory("--demo", "--grace", "1")`. Ends each, and fails if one leaves anything."""
+    daemons: list[Daemon] = []
+
+    def start(*options: str, environment: dict[str, str] | None = None) -> Daemon:
+        daemon = Daemon(tmp_path / f"run{len(daemons)}", *options, environment=environment)
+        daemons.append(daemon)
+        return daemon
+
+    yield start
+    failures = []
+    for daemon in daemons:
+        try:
+            daemon.end()
+        except (AssertionError, OSError) as failure:
+            failures.append(f"{failure}\n{daemon.stderr}")
+        finally:
+            daemon.kill()
+    assert not failures, "\n".join(failures)
+
+
+@pytest.fixture
+def daemon(daemon_factory: Callable[..., Daemon]) -> Daemon:
+    """A daemon that serves the demo bench."""
+    return daemon_factory("--demo")
+
+
+@pytest.fixture
+def instrument_factory() -> Iterator[Callable[[], TcpInstrument]]:
+    """Starts scripted loopback instruments (see tests/support/instrument.py)."""
+    instruments: list[TcpInstrument] = []
+
+    def start() -> TcpInstrument:
+        instrument = TcpInstrument()
+        instruments.append(instrument)
+        return instrument
+
+    yield start
+    for instrument in instruments:
+        instrument.switch_off()
+
+
+@pytest.fixture
+def instrument(instrument_factory: Callable[[], TcpInstrument]) -> TcpInstrument:
+    """One scripted loopback instrument."""
+    return instrument_factory()

@@ -1,0 +1,1 @@
+"""Stories of the whole daemon: real processes, real sockets, real VISA libraries."""

@@ -1,0 +1,105 @@
+"""Wire and framing: whatever the chunks, the same messages; whatever the garbage, only documented errors."""
+
+import contextlib
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyvisa_daemon import wire
+from pyvisa_daemon.errors import Effect
+from pyvisa_daemon.framing import FRAME_LIMIT, PIECE_SIZE, FrameError, FrameReader, frame, pieces
+
+integers = st.integers(-(2**63), 2**63 - 1)
+values = {
+    int: integers,
+    str: st.text(max_size=20),
+    bytes: st.binary(max_size=300),
+    Effect: st.sampled_from(Effect),
+    int | None: st.none() | integers,
+    tuple[str, ...]: st.lists(st.text(max_size=5), max_size=3).map(tuple),
+    dict[str, str]: st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3),
+    bool | int | float | str: st.booleans() | integers | st.floats(allow_nan=False) | st.text(max_size=9),
+    wire.Value: st.none() | st.booleans() | integers | st.text(max_size=9) | st.lists(st.text(max_size=9), max_size=3),
+}
+
+
+def messages(*kinds: Any) -> st.SearchStrategy[Any]:
+    """Any message of these kinds, made from the types of its fields."""
+    return st.one_of(
+        st.builds(kind, **{name: values[kind.__annotations__[name]] for name in kind.__struct_fields__})
+        for kind in kinds
+    )
+
+
+requests = messages(wire.Hello, *wire.Request.__args__)
+answers = messages(*wire.Answer.__args__)
+
+
+@given(requests)
+def test_request_comes_back_whole_when_decoded(message: Any) -> None:
+    """Every request survives its way over the wire, whatever its fields hold."""
+    (data,) = FrameReader().feed(wire.encode(message))
+    assert wire.decode_request(data) == message
+
+
+@given(answers)
+def test_answer_comes_back_whole_when_decoded(message: Any) -> None:
+    """Every answer survives its way over the wire."""
+    (data,) = FrameReader().feed(wire.encode(message))
+    assert wire.decode_answer(data) == message
+
+
+@given(st.lists(st.binary(max_size=40), max_size=8), st.data())
+def test_frames_come_back_whole_when_cut_anywhere(contents: list[bytes], data: st.DataObject) -> None:
+    """How TCP chops the stream makes no difference."""
+    stream = b"".join(map(frame, contents))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=10)))
+    reader = FrameReader()
+    chunks = [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+    assert [whole for chunk in chunks for whole in reader.feed(chunk)] == contents
+
+
+@given(st.binary(max_size=200))
+def test_garbage_raises_documented_errors_only_when_decoded(noise: bytes) -> None:
+    """Bytes of somebody else give frames, FrameError or DecodeError: nothing that a front would die of."""
+    for decode in (wire.decode_request, wire.decode_answer):
+        with contextlib.suppress(FrameError, wire.DecodeError):
+            for data in FrameReader().feed(noise):
+                decode(data)
+        with contextlib.suppress(wire.DecodeError):
+            decode(noise)
+
+
+@pytest.mark.parametrize("length", [-1, FRAME_LIMIT + 1, 2**31 - 1, -(2**31)])
+def test_reader_refuses_length_when_out_of_bounds(length: int) -> None:
+    """A length that cannot be is refused at once, not waited for."""
+    with pytest.raises(FrameError):
+        FrameReader().feed(length.to_bytes(4, "big", signed=True))
+
+
+def test_frame_refuses_message_when_over_the_limit() -> None:
+    """Nobody can send what nobody would take."""
+    assert FrameReader().feed(frame(bytes(FRAME_LIMIT))) == [bytes(FRAME_LIMIT)]
+    with pytest.raises(FrameError):
+        frame(bytes(FRAME_LIMIT + 1))
+
+
+@pytest.mark.parametrize("size", [0, 1, PIECE_SIZE, PIECE_SIZE + 1, 3 * PIECE_SIZE])
+def test_pieces_make_the_data_again_when_joined(size: int) -> None:
+    """Cutting loses nothing, and no piece is too long."""
+    data = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    cut = list(pieces(data))
+    assert b"".join(cut) == data
+    assert all(0 < len(piece) <= PIECE_SIZE for piece in cut)
+
+
+def test_wire_leaves_pyvisa_alone_when_imported() -> None:
+    """The front speaks the wire without loading PyVISA; PyVISA itself gets the backend by its name."""
+    program = "import sys, pyvisa_daemon.wire, pyvisa_daemon.errors; print('pyvisa' in sys.modules)"
+    program += "; from pyvisa_daemon import WRAPPER_CLASS; print('pyvisa' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert said.stdout.split() == ["False", "True"]
