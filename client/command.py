@@ -11,9 +11,10 @@ from typing import Any, NoReturn
 import click
 
 from client.choice import hosts_for
+from client.text_connection import Refusal
 from client.text_socket import SocketManager, TCPVisaSocket
 from pyvisa_daemon import hosts, wire
-from pyvisa_daemon.errors import NOT_FOUND, Failure
+from pyvisa_daemon.errors import NOT_FOUND
 from pyvisa_daemon.version import __version__
 
 #: Exit codes besides 0; click ends with 2 for wrong usage.
@@ -30,9 +31,9 @@ class _Plain(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except Failure as failure:
+        except Refusal as failure:
             hint = "; see `instruments list`" if failure.status in NOT_FOUND else ""
-            _end(REFUSED, f"{failure.token} effect={failure.effect}: {failure.text}{hint}")
+            _end(REFUSED, f"{failure}{hint}")
         except BrokenPipeError:
             raise  # whoever reads our output has enough; click ends quietly
         except ConnectionError as error:
@@ -117,7 +118,7 @@ def query(resource: str, command: str) -> None:
         with TCPVisaSocket(address) as socket:
             try:
                 socket.command("open_resource", resource)
-            except Failure as failure:
+            except Refusal as failure:
                 if failure.status in NOT_FOUND and address != addresses[-1]:
                     continue
                 raise

@@ -5,9 +5,11 @@ framing, blocks and errors, and no command but `mode`; the contract is docs/refe
 """
 
 import contextlib
+import io
 import re
 import socket
 import threading
+from collections.abc import Callable
 from time import monotonic
 from typing import NamedTuple
 
@@ -19,7 +21,15 @@ from pyvisa_daemon.hosts import CONNECT_LIMIT, Address
 _ERROR = re.compile(rb"\.#\.error (?P<token>\S+) effect=(?P<effect>none|maybe|done) ?(?P<text>.*)", re.DOTALL)
 _MARKED = re.compile(rb"(?:ok|err) (?P<content>.*)", re.DOTALL)
 _BLOCK = re.compile(rb"#(?P<digits>[1-9])")
+_HEAD_SIZE = 16  # bytes, enough for mark and block header: `err #9123456789`
 _TICK = 1.0  # seconds; Windows sees Ctrl-C only in between
+
+
+class Refusal(Failure):
+    """An error reply: `token`, `effect` (may the instrument have acted?), `text`, and `status`, VISA's number."""
+
+    def __str__(self) -> str:
+        return f"{self.token} effect={self.effect}: {self.text}"
 
 
 class Reply(NamedTuple):
@@ -30,36 +40,34 @@ class Reply(NamedTuple):
     size: int
 
 
-def first_reply(received: bytearray, is_tagged: bool) -> Reply | None:
+def first_reply(received: bytes | memoryview, is_tagged: bool) -> Reply | None:
     """The reply that `received` begins with; None if it is not whole yet. Raises ConnectionError for anything else."""
-    is_error = received.startswith(b"err " if is_tagged else b".#.error ")
-    start = received.find(b" ") + 1 if is_tagged else 0
-    if is_tagged and not start:
+    head = bytes(received[:_HEAD_SIZE])
+    start = head.find(b" ") + 1 if is_tagged else 0
+    if is_tagged and head[:start] not in (b"ok ", b"err "):
+        if start or len(head) > len(b"err "):
+            raise ConnectionError(f"this is not the text protocol: {head!r}")
         return None
-    if is_tagged and bytes(received[:start]) not in (b"ok ", b"err "):
-        raise ConnectionError(f"this is not the text protocol: {bytes(received[:40])!r}")
-    block = _BLOCK.match(received, start)
-    if block is None and bytes(received[start : start + 2]) in (b"", b"#"):
-        return None
-    if block is None:
-        end = received.find(b"\n", start)
-        return Reply(bytes(received[start:end]).removesuffix(b"\r"), is_error, end + 1) if end >= 0 else None
-    begin = start + 2 + int(block["digits"])
-    if len(received) < begin:
-        return None
-    end = begin + int(received[start + 2 : begin])
-    return Reply(bytes(received[begin:end]), is_error, end + 1) if len(received) > end else None
+    is_error = head.startswith(b"err " if is_tagged else b".#.error ")
+    block = _BLOCK.match(head, start)
+    if block is not None:
+        begin = start + 2 + int(block["digits"])
+        end = begin + int(head[start + 2 : begin] or 0)
+        is_whole = min(len(head), len(received) - 1) >= begin and len(received) > end
+        return Reply(bytes(received[begin:end]), is_error, end + 1) if is_whole else None
+    line, newline, _ = bytes(received).partition(b"\n")
+    return Reply(line[start:].removesuffix(b"\r"), is_error, len(line) + 1) if newline else None
 
 
-def failure_in(content: bytes) -> Failure:
-    """What an error reply says."""
+def refusal_in(content: bytes) -> Refusal:
+    """What an error reply says. Raises ConnectionError if it is none."""
     error = _ERROR.fullmatch(content)
     if error is None:
         raise ConnectionError(f"this is no error reply of the text protocol: {content[:80]!r}")
     token, text = error["token"].decode(errors="replace"), error["text"].decode(errors="replace")
     # Any VISA completion code may come, more than the daemon gives of its own.
     status = ERRORS[token].status if token in ERRORS else getattr(constants, token, constants.VI_ERROR_SYSTEM_ERROR)
-    return Failure(token, text or "the daemon says no more", Effect(error["effect"].decode()), int(status))
+    return Refusal(token, text or "the daemon says no more", Effect(error["effect"].decode()), int(status))
 
 
 class TextConnection:
@@ -74,8 +82,10 @@ class TextConnection:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self._turn = threading.Lock()
-        self._received = bytearray()
-        self._owed = 0  # replies on their way: more than one after Ctrl-C, and the stale ones are skipped
+        # Ctrl-C loses nothing: see `pyvisa_daemon.channel`, whose way with it this is.
+        self._line, self._sent = memoryview(b""), list[int]()  # the request under way, and how much of it is gone
+        self._received = io.BytesIO()
+        self._owed = 0  # replies to come: more than one after Ctrl-C, and the stale ones are skipped
         self._is_tagged = False
         self._is_over = False
         with contextlib.ExitStack() as unless_tagged:
@@ -86,13 +96,13 @@ class TextConnection:
     def ask(self, request: bytes, limit: float | None) -> bytes:
         """The content of the reply to `request`, a line without its terminator.
 
-        Waits `limit` seconds at most (None: for ever). Raises Failure for an error reply, and ConnectionError when
+        Waits `limit` seconds at most (None: for ever). Raises Refusal for an error reply, and ConnectionError when
         the connection is lost or no reply comes; it is then closed.
         """
         with self._turn:
             reply = self._exchange(request, limit)
         if reply.is_error:
-            raise failure_in(reply.content)
+            raise refusal_in(reply.content)
         return reply.content
 
     def set_mode(self, mode: str, limit: float | None) -> str:
@@ -104,7 +114,7 @@ class TextConnection:
             self._is_tagged = marked is not None
         content = marked["content"] if marked is not None else reply.content
         if content.startswith(b".#.error "):
-            raise failure_in(content)
+            raise refusal_in(content)
         return content.decode(errors="replace")
 
     def close(self) -> None:
@@ -117,29 +127,44 @@ class TextConnection:
         if self._is_over:
             raise ConnectionError(f"the connection to {self.address} is closed; open another socket")
         try:
-            self._socket.settimeout(limit)
-            self._is_over = True  # should Ctrl-C leave half a line
-            self._socket.sendall(request + b"\n")
-            self._is_over = False
-            self._owed += 1
+            self._send_line(deadline)
+            line = memoryview(request + b"\n")
+            self._line, self._sent, self._owed = line, [], self._owed + 1
+            self._send_line(deadline)
             while True:
                 reply = self._next_reply(deadline)
-                self._owed -= 1
                 if not self._owed:
                     return reply
         except OSError as error:
             self.close()
             raise ConnectionError(f"the connection to {self.address} is lost ({error}); open another socket") from error
 
+    def _send_line(self, deadline: float) -> None:
+        """Sends what is left of the request under way."""
+        while (done := sum(self._sent)) < len(self._line):
+            self._until(deadline, lambda done=done: self._sent.extend(map(self._socket.send, (self._line[done:],))))
+
     def _next_reply(self, deadline: float) -> Reply:
-        while (reply := first_reply(self._received, self._is_tagged)) is None:
-            if monotonic() > deadline:
-                raise TimeoutError("no reply in time")
-            self._socket.settimeout(_TICK)
-            with contextlib.suppress(TimeoutError):
-                data = self._socket.recv(1 << 16)
-                if not data:
-                    raise ConnectionResetError("the daemon ended it")
-                self._received += data
-        del self._received[: reply.size]
-        return reply
+        while True:
+            with self._received.getbuffer() as received:
+                reply = first_reply(received, self._is_tagged)
+                rest = bytes(received[reply.size :]) if reply is not None else b""
+            if reply is not None:
+                fresh = io.BytesIO()
+                fresh.write(rest)
+                self._received, self._owed = fresh, self._owed - 1
+                return reply
+            size = self._received.tell()
+            self._until(deadline, lambda: self._received.writelines(map(self._socket.recv, (1 << 16,))))
+            if self._received.tell() == size:
+                raise ConnectionResetError("the daemon ended it")
+
+    def _until(self, deadline: float, transfer: Callable[[], None]) -> None:
+        """Does `transfer` once the socket can, which raises TimeoutError at `deadline`."""
+        while True:
+            self._socket.settimeout(min(_TICK, max(0.001, deadline - monotonic())))
+            try:
+                return transfer()
+            except TimeoutError:
+                if monotonic() > deadline:
+                    raise TimeoutError("no reply in time") from None

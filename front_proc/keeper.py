@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
 
+from front_proc.attributes import ResourceAttributes
 from front_proc.audit import Audit
 from front_proc.child import ChildProcess
 from front_proc.lifecycle import Action, Breaker, BreakerSettings, Event, State, transition
@@ -46,6 +47,7 @@ class Owner(Protocol):
     """Whose process it is."""
 
     name: str
+    attributes: ResourceAttributes
 
     def is_wanted(self, *, at_open: bool) -> bool:
         """Should there be a process? `at_open`: one that died opening is of no use to those who wait for the open."""
@@ -87,8 +89,6 @@ class Keeper:
         self.last_error: str | None = None
         #: Why the last open failed.
         self.refusal = failed("VI_ERROR_RSRC_NFOUND")
-        #: Set again when the process starts anew: attributes that are the resource's, not a session's.
-        self.attributes: dict[int, pipe.State] = {}
         self._breaker = Breaker(BreakerSettings())
         self._is_at_fault = False
         self._is_unreachable = False
@@ -224,7 +224,7 @@ class Keeper:
         name = self._owner.name
         lock_file = self._house.lock_folder / (quote(name, safe="") + ".lock")
         library = self._house.library_of(name)
-        self.child.send(pipe.Open(name, library, str(lock_file), list(self.attributes.items())))
+        self.child.send(pipe.Open(name, library, str(lock_file), self._owner.attributes.to_restore))
         self.arm(OPEN_TIME)
 
     def _serve(self) -> None:

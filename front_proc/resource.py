@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from front_proc.attributes import ResourceAttributes
 from front_proc.hold import Hold
 from front_proc.keeper import House, Keeper
 from front_proc.lifecycle import REFUSING, Event, State
@@ -49,11 +50,7 @@ class Resource:
         self.sessions: set[Session] = set()
         #: Does its interface mark the END of a message?
         self.marks_end = False
-        #: The local attributes as the library has them after viOpen.
-        self.defaults: dict[int, pipe.State] = {}
-        #: The local attributes as they are set in the child now, and the session that they are complete for.
-        self._applied: dict[int, pipe.State] = {}
-        self._applied_for: Session | None = None
+        self.attributes = ResourceAttributes()
         self._queue = FairQueue()
         self._hold = Hold()
         self._running: Ticket | None = None
@@ -101,14 +98,6 @@ class Resource:
                 self._retry_at = now + OFFLINE_TIME
                 self.keeper.fire(Event.WANTED)
             self._dispatch()
-
-    def set_local(self, session: Session, attribute: int, state: pipe.State) -> None:
-        """Set a local attribute, if its library has it; the child gets it before the session's next command."""
-        if attribute not in self.defaults:
-            return
-        session.attributes[attribute] = state
-        if self._applied_for is session:
-            self._applied_for = None
 
     def drop_session(self, session: Session) -> None:
         """viClose of one session: what it has waiting is not executed, what runs goes on to its end."""
@@ -187,9 +176,7 @@ class Resource:
 
     def opened(self, report: pipe.Opened) -> None:
         self.marks_end = report.ends
-        self.defaults = dict(report.attributes)
-        self._applied = dict(report.attributes)
-        self._applied_for = None
+        self.attributes.opened(report.attributes)
         self._hold = Hold()
         for session in self.sessions:
             if session.generation is None:
@@ -291,7 +278,7 @@ class Resource:
     def _run(self, ticket: Ticket) -> None:
         self._running = ticket
         ticket.dispatched_at = time.monotonic()
-        changes = self._changes(ticket.session)
+        changes = self.attributes.changes(ticket.session)
         self.keeper.fire(Event.DISPATCHED)
         self.keeper.arm(STARTED_TIME)
         assert self.keeper.child is not None
@@ -315,10 +302,10 @@ class Resource:
         outcome = Outcome(report.status, report.value, report.data, report.token, report.effect, report.text)
         self._hold.ended(ticket, outcome, report.dirty, time.monotonic())
         if outcome.failed and not ticket.is_started:
-            self._applied.clear()  # which of its attributes were set is unknown
-            self._applied_for = None
+            self.attributes.are_unknown()
         elif ticket.call == "set_attribute" and not outcome.failed:
-            self._attribute_was_set(ticket)
+            attribute, state = ticket.arguments
+            self.attributes.were_set(ticket.session, int(attribute), state)
         if outcome.status == _LOST:
             ticket.session.generation = None
         self.finish(ticket, outcome)
@@ -326,25 +313,6 @@ class Resource:
             self.keeper.lost(report.text)
         else:
             self.keeper.fire(Event.DONE)
-
-    def _changes(self, session: Session) -> pipe.Attributes:
-        """The attributes to set so that the child's session is this client's."""
-        if self._applied_for is session:
-            return []
-        wanted = self.defaults | session.attributes
-        changes = [(number, state) for number, state in wanted.items() if self._applied.get(number) != state]
-        self._applied.update(changes)
-        self._applied_for = session
-        return changes
-
-    def _attribute_was_set(self, ticket: Ticket) -> None:
-        attribute, state = int(ticket.arguments[0]), ticket.arguments[1]
-        if attribute in self.defaults:
-            ticket.session.attributes[attribute] = state
-            self._applied[attribute] = state
-        else:
-            self.keeper.attributes.pop(attribute, None)
-            self.keeper.attributes[attribute] = state
 
     def _call_time(self, ticket: Ticket) -> float | None:
         """Seconds for one VISA call of `ticket`: its timeout and the grace."""

@@ -50,7 +50,7 @@ class Session:
         """A local attribute as this session has it; None if its library does not know it."""
         if number in self.attributes:
             return self.attributes[number]
-        return self.resource.defaults.get(number)
+        return self.resource.attributes.defaults.get(number)
 
     @property
     def timeout_ms(self) -> int | None:

@@ -208,8 +208,7 @@ class Conversation:
             session = await self.front.open(self.client, name)
             self._sessions[canonical] = session
             self._terminations[session] = (b"\n", b"\n")
-            session.resource.set_local(session, VI_ATTR_TERMCHAR, 10)
-            session.resource.set_local(session, VI_ATTR_TERMCHAR_EN, not session.resource.marks_end)
+            self.set_termination(session, b"\n")
         self.current = session
         return session
 
@@ -239,14 +238,15 @@ class Conversation:
     def set_termination(self, session: Session, read: bytes, write: bytes | None = None) -> None:
         """Only the read termination's last character stops a read; the rest is compared by `stripped`."""
         self._terminations[session] = (read, self._terminations[session][1] if write is None else write)
-        resource = session.resource
+        attributes = session.resource.attributes
         if read:
-            resource.set_local(session, VI_ATTR_TERMCHAR, read[-1])
-        resource.set_local(session, VI_ATTR_TERMCHAR_EN, bool(read) and not (resource.marks_end and read == b"\n"))
+            attributes.set_local(session, VI_ATTR_TERMCHAR, read[-1])
+        ends_by_end = session.resource.marks_end and read == b"\n"
+        attributes.set_local(session, VI_ATTR_TERMCHAR_EN, bool(read) and not ends_by_end)
 
     def set_timeout(self, session: Session, timeout_ms: int) -> None:
         """VI_ATTR_TMO_VALUE of this connection's session."""
-        session.resource.set_local(session, VI_ATTR_TMO_VALUE, timeout_ms)
+        session.resource.attributes.set_local(session, VI_ATTR_TMO_VALUE, timeout_ms)
 
     def terminated(self, session: Session, message: bytes) -> bytes:
         """`message` with the write termination."""

@@ -13,7 +13,6 @@ from instrument_proc import pipe
 from instrument_proc.calls import CALLS, Exchange, Result
 from instrument_proc.guard import DeathPipe, bound_orphan_close, lock_resource
 from instrument_proc.libraries import CallError, VisaSession, attempt, canonical, find_all, load
-from instrument_proc.spawn import ChildSettings
 from pyvisa_daemon.errors import Effect
 from pyvisa_daemon.framing import FRAME_LIMIT
 
@@ -21,14 +20,14 @@ from pyvisa_daemon.framing import FRAME_LIMIT
 class Child:
     """Serves one front over `connection`."""
 
-    def __init__(self, connection: Connection, death: DeathPipe, settings: ChildSettings) -> None:
+    def __init__(self, connection: Connection, death: DeathPipe, library: str) -> None:
         self._connection = connection
         self._death = death
         self._session: VisaSession | None = None
         self._parts: list[bytes] = []
         self._lock: int | None = None
         self._library: highlevel.VisaLibraryBase | None = None
-        self._send(pipe.Warm(self._warm_up(settings.library)))
+        self._send(pipe.Warm(self._warm_up(library)))
 
     def _warm_up(self, specification: str) -> str:
         """Load what an open will want, and keep it; why that failed, if it did."""

@@ -21,4 +21,4 @@ def run_child(pipe: Connection, death: Connection, settings: ChildSettings) -> N
     from instrument_proc.guard import DeathPipe, enter_process
 
     enter_process(settings.log_file)
-    Child(pipe, DeathPipe(death.fileno()), settings).serve()
+    Child(pipe, DeathPipe(death.fileno()), settings.library).serve()

@@ -222,7 +222,7 @@ def test_resource_lingers_after_its_last_client(daemon_factory, instrument):
         assert client.ask(".#.close_resource") == "ok"
         assert prompt.resource(instrument.resource) == {}
         assert pid not in [child.pid for child in prompt.children()]
-    assert prompt.audit(event="closed")[0]["death"] == "exited with code 0"
+    assert prompt.wait_for_audit(event="closed")["death"] == "exited with code 0"
 
 
 def test_instrument_is_refused_while_another_daemon_has_it(daemon_factory, instrument):

@@ -1,0 +1,364 @@
+"""A stage for the front without processes: time that jumps, children that say what the test has them say.
+
+    Stage        an event loop whose clock moves only when a test lets it, and everything a Resource needs of a front
+    FakeChild    what a Keeper sees of a process: takes orders down, reports and dies when told to
+    FakeAudit    keeps the records
+
+Nothing sleeps: `stage.run()` does what is due now, `stage.pass_time(5)` what is due within five seconds.
+"""
+
+import asyncio
+import selectors
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, TypeVar
+
+import pytest
+
+from front_proc import keeper as keeper_module
+from front_proc import resource as resource_module
+from front_proc.audit import EVENTS
+from front_proc.lifecycle import Breaker, BreakerSettings, State
+from front_proc.resource import Resource
+from front_proc.sessions import VI_ATTR_TERMCHAR_EN, VI_ATTR_TMO_VALUE, Client, Session
+from front_proc.tickets import Outcome, Ticket
+from instrument_proc import pipe
+from pyvisa_daemon.errors import ERRORS, Effect, Failure
+
+T = TypeVar("T")
+
+NAME = "TCPIP0::10.0.0.1::5025::SOCKET"
+DEFAULTS: pipe.Attributes = [(VI_ATTR_TMO_VALUE, 2000), (VI_ATTR_TERMCHAR_EN, False)]
+LOST = ERRORS["VI_ERROR_CONN_LOST"].status
+TIMEOUT = ERRORS["VI_ERROR_TMO"].status
+NOT_FOUND = ERRORS["VI_ERROR_RSRC_NFOUND"].status
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """Waits by moving its clock to the next timer instead of sleeping."""
+
+    def __init__(self) -> None:
+        self._now = 1000.0
+        selector = selectors.SelectSelector()
+        select = selector.select
+
+        def select_at_once(timeout: float | None = None) -> list[Any]:
+            assert timeout is not None, "nothing is scheduled: the loop would wait for ever"
+            self._now += max(0.0, timeout)
+            return select(0)
+
+        selector.select = select_at_once  # type: ignore[method-assign, assignment]
+        super().__init__(selector)
+
+    def time(self) -> float:
+        return self._now
+
+
+class FakeAudit:
+    """What happened."""
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, Any]] = []
+
+    def record(self, event: str, **fields: Any) -> None:
+        assert event in EVENTS
+        self.records.append({"event": event, **fields})
+
+    def of(self, event: str, **fields: Any) -> list[dict[str, Any]]:
+        """The records of one kind in which all of `fields` are as given."""
+        return [
+            record
+            for record in self.records
+            if record["event"] == event and all(record.get(name) == value for name, value in fields.items())
+        ]
+
+
+def _nobody() -> None:
+    """Is told of the death of a child that was given to nobody."""
+
+
+class FakeChild:
+    """A process as its keeper sees it."""
+
+    last_pid = 100
+
+    def __init__(self, stage: "Stage") -> None:
+        FakeChild.last_pid += 1
+        self.pid = FakeChild.last_pid
+        self.is_alive = True
+        #: Everything it was ever told, and what it was told and has not answered.
+        self.orders: list[pipe.Order] = []
+        self.is_being_killed = False
+        #: The kernel holds it: a kill comes to nothing.
+        self.is_wedged = False
+        self.on_report: Callable[[pipe.Report], None] = lambda _: None
+        self.on_garbage: Callable[[str], None] = lambda _: None
+        self.on_death: Callable[[], None] = _nobody
+        self._stage = stage
+
+    # What a keeper does with it.
+
+    def send(self, order: pipe.Order) -> None:
+        self.orders.append(order)
+
+    def run(self, order: pipe.Run) -> None:
+        self.orders.append(order)
+
+    def kill(self) -> None:
+        self.is_being_killed = True
+        if self.on_death is _nobody:
+            self.is_alive = False  # nobody waits for its death
+
+    def dump_and_kill(self) -> None:
+        self.kill()
+
+    def describe_death(self) -> str:
+        return "killed by SIGKILL" if self.is_being_killed else "exited with code 1"
+
+    # What a test does with it.
+
+    @property
+    def order(self) -> pipe.Order:
+        """The newest order."""
+        return self.orders[-1]
+
+    @property
+    def running(self) -> pipe.Run:
+        """The newest order, which is a Run."""
+        assert isinstance(self.order, pipe.Run)
+        return self.order
+
+    @property
+    def runs(self) -> list[pipe.Run]:
+        return [order for order in self.orders if isinstance(order, pipe.Run)]
+
+    @property
+    def was_opened(self) -> bool:
+        return any(isinstance(order, pipe.Open) for order in self.orders)
+
+    def say(self, report: pipe.Report) -> None:
+        self.on_report(report)
+        self._stage.run()
+
+    def opens(self, ends: bool = False) -> None:
+        self.say(pipe.Opened(0, "", "", ends, DEFAULTS))
+
+    def refuses(self, status: int = NOT_FOUND, token: str = "VI_ERROR_RSRC_NFOUND") -> None:
+        self.say(pipe.Opened(status, token, "cannot connect: ECONNREFUSED", False, []))
+
+    def starts(self) -> None:
+        self.say(pipe.Started(self.running.ticket))
+
+    def writes(self) -> None:
+        self.say(pipe.Written(self.running.ticket))
+
+    def gives(self, data: bytes) -> None:
+        self.say(pipe.Piece(self.running.ticket, data))
+
+    def does(self, data: bytes = b"", **fields: Any) -> None:
+        """Starts and ends its command well."""
+        self.starts()
+        self.say(pipe.Done(self.running.ticket, fields.pop("status", 0), data=data, **fields))
+
+    def fails(self, token: str, effect: Effect = Effect.DONE, *, dirty: bool = False) -> None:
+        """Starts its command, which fails."""
+        self.starts()
+        status = ERRORS[token].status
+        self.say(pipe.Done(self.running.ticket, status, token=token, effect=effect, dirty=dirty, text="it failed"))
+
+    def babbles(self) -> None:
+        self.on_garbage("a frame length of -1 bytes")
+        self._stage.run()
+
+    def dies(self) -> None:
+        assert self.is_alive
+        self.is_alive = False
+        self.on_death()
+        self._stage.run()
+
+
+class FakeHouse:
+    """The front around a resource."""
+
+    def __init__(self, stage: "Stage") -> None:
+        self.audit = FakeAudit()
+        self.linger = 60.0
+        self.grace = 2.0
+        self.lock_folder = Path("locks")
+        self._stage = stage
+
+    async def take_child(self) -> FakeChild:
+        return await self._stage.next_child()
+
+    def library_of(self, resource: str) -> str:
+        return "@py"
+
+
+class Answers:
+    """What became of one ticket."""
+
+    def __init__(self, ticket: Ticket) -> None:
+        self.ticket = ticket
+        self.outcomes: list[Outcome] = []
+        self.pieces: list[bytes] = []
+
+    @property
+    def outcome(self) -> Outcome:
+        assert len(self.outcomes) == 1, self.outcomes
+        return self.outcomes[0]
+
+    @property
+    def is_open(self) -> bool:
+        return not self.outcomes
+
+    @property
+    def said(self) -> str:
+        """The outcome in a word: `ok`, or `TOKEN effect`; empty while there is none."""
+        if not self.outcomes:
+            return ""
+        return f"{self.outcome.token} {self.outcome.effect.value}" if self.outcome.failed else "ok"
+
+
+class Stage:
+    """One resource in a front without processes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.loop = VirtualLoop()
+        self.faults: list[str] = []
+        self.loop.set_exception_handler(lambda _, context: self.faults.append(f"{context}"))
+        clock = SimpleNamespace(monotonic=self.loop.time)
+        for module in (keeper_module, resource_module):
+            monkeypatch.setattr(module, "time", clock)
+        self.house = FakeHouse(self)
+        self.children: list[FakeChild] = []
+        #: False: a new child is awaited until `warm` gives one.
+        self.is_warm = True
+        #: What becomes of the next attempts to take a child, instead.
+        self.no_child: Failure | None = None
+        self._cold: list[asyncio.Future[FakeChild]] = []
+        self.forgotten: list[Resource] = []
+        self.resource = self.new_resource()
+
+    # Time.
+
+    def run(self) -> None:
+        """Do all that is due now."""
+        if asyncio._get_running_loop() is None:
+            for _ in range(10):
+                self.loop.run_until_complete(_nothing())
+
+    def pass_time(self, seconds: float) -> None:
+        """Do all that is due within `seconds`."""
+        self.loop.run_until_complete(asyncio.sleep(seconds))
+        self.run()
+
+    def result(self, awaitable: Awaitable[T]) -> T:
+        """What `awaitable` gives, without time passing."""
+        task = asyncio.ensure_future(awaitable, loop=self.loop)
+        self.run()
+        assert task.done(), "it waits"
+        return task.result()
+
+    def start(self, coroutine: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        task = self.loop.create_task(coroutine)
+        self.run()
+        return task
+
+    def close(self) -> None:
+        tasks = asyncio.all_tasks(self.loop)
+        for task in tasks:
+            task.cancel()
+        self.run()
+        self.loop.close()
+        assert self.faults == []
+
+    # The house.
+
+    async def next_child(self) -> FakeChild:
+        if self.no_child is not None:
+            raise self.no_child
+        if not self.is_warm:
+            future: asyncio.Future[FakeChild] = self.loop.create_future()
+            self._cold.append(future)
+            return await future
+        return self._new_child()
+
+    def _new_child(self) -> FakeChild:
+        child = FakeChild(self)
+        self.children.append(child)
+        return child
+
+    def warm(self) -> None:
+        """The children that were awaited are there."""
+        cold, self._cold = self._cold, []
+        for future in cold:
+            if not future.done():
+                future.set_result(self._new_child())
+        self.run()
+
+    def fail_to_start(self) -> None:
+        """The children that were awaited could not be started."""
+        cold, self._cold = self._cold, []
+        for future in cold:
+            if not future.done():
+                future.set_exception(Failure("START_FAILED", "no process could be started"))
+        self.run()
+
+    @property
+    def awaits_child(self) -> bool:
+        return any(not future.done() for future in self._cold)
+
+    def new_resource(self) -> Resource:
+        async def make() -> Resource:
+            resource = Resource(self.house, NAME, self.forgotten.append)  # type: ignore[arg-type]
+            # +-20 % in the middle: a back-off of 1 s is 1 s.
+            resource.keeper._breaker = Breaker(BreakerSettings(), spread=lambda: 0.5)
+            return resource
+
+        return self.loop.run_until_complete(make())
+
+    # Short words for histories.
+
+    @property
+    def child(self) -> FakeChild:
+        """The newest child."""
+        return self.children[-1]
+
+    @property
+    def state(self) -> State:
+        return self.resource.keeper.state
+
+    def client(self, name: str = "") -> Client:
+        return Client(f"10.0.0.9:{len(self.children)}", name=name)
+
+    def asks_to_open(self, client: Client | None = None) -> "asyncio.Task[Session]":
+        return self.start(self.resource.open(client or self.client()))
+
+    def opened(self, client: Client | None = None) -> Session:
+        """A session, on a new child if there is none."""
+        opening = self.asks_to_open(client)
+        if not opening.done():
+            self.child.opens()
+        return opening.result()
+
+    def submit(self, session: Session, call: str = "query", **fields: Any) -> Answers:
+        answers: Answers
+        ticket = Ticket(
+            session, call, lambda outcome: answers.outcomes.append(outcome), lambda piece: answers.pieces.append(piece)
+        )
+        for field, value in fields.items():
+            setattr(ticket, field, value)
+        answers = Answers(ticket)
+        self.resource.submit(ticket)
+        self.run()
+        return answers
+
+    def events(self) -> list[str]:
+        """The audit's events without those of commands and sessions."""
+        quiet = {"command", "open", "close"}
+        return [record["event"] for record in self.house.audit.records if record["event"] not in quiet]
+
+
+async def _nothing() -> None:
+    await asyncio.sleep(0)
