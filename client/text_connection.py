@@ -11,7 +11,7 @@ import socket
 import threading
 from collections.abc import Callable
 from time import monotonic
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from pyvisa import constants
 
@@ -46,17 +46,23 @@ def first_reply(received: bytes | memoryview, is_tagged: bool) -> Reply | None:
     start = head.find(b" ") + 1 if is_tagged else 0
     if is_tagged and head[:start] not in (b"ok ", b"err "):
         if start or len(head) > len(b"err "):
-            raise ConnectionError(f"this is not the text protocol: {head!r}")
+            _unreadable(head)
         return None
     is_error = head.startswith(b"err " if is_tagged else b".#.error ")
     block = _BLOCK.match(head, start)
     if block is not None:
         begin = start + 2 + int(block["digits"])
-        end = begin + int(head[start + 2 : begin] or 0)
+        if not head[start + 2 : begin].isdigit():
+            return None if len(head) == start + 2 else _unreadable(head)
+        end = begin + int(head[start + 2 : begin])
         is_whole = min(len(head), len(received) - 1) >= begin and len(received) > end
         return Reply(bytes(received[begin:end]), is_error, end + 1) if is_whole else None
     line, newline, _ = bytes(received).partition(b"\n")
     return Reply(line[start:].removesuffix(b"\r"), is_error, len(line) + 1) if newline else None
+
+
+def _unreadable(head: bytes) -> NoReturn:
+    raise ConnectionError(f"this is not the text protocol: {head!r}")
 
 
 def refusal_in(content: bytes) -> Refusal:
@@ -141,8 +147,17 @@ class TextConnection:
 
     def _send_line(self, deadline: float) -> None:
         """Sends what is left of the request under way."""
-        while (done := sum(self._sent)) < len(self._line):
-            self._until(deadline, lambda done=done: self._sent.extend(map(self._socket.send, (self._line[done:],))))
+        while sum(self._sent) < len(self._line):
+            self._until(deadline, self._send_some)
+
+    def _send_some(self) -> None:
+        self._sent.extend(map(self._socket.send, (self._line[sum(self._sent) :],)))
+
+    def _receive_some(self) -> None:
+        size = self._received.tell()
+        self._received.writelines(map(self._socket.recv, (1 << 16,)))
+        if self._received.tell() == size:
+            raise ConnectionResetError("the daemon ended it")
 
     def _next_reply(self, deadline: float) -> Reply:
         while True:
@@ -154,10 +169,7 @@ class TextConnection:
                 fresh.write(rest)
                 self._received, self._owed = fresh, self._owed - 1
                 return reply
-            size = self._received.tell()
-            self._until(deadline, lambda: self._received.writelines(map(self._socket.recv, (1 << 16,))))
-            if self._received.tell() == size:
-                raise ConnectionResetError("the daemon ended it")
+            self._until(deadline, self._receive_some)
 
     def _until(self, deadline: float, transfer: Callable[[], None]) -> None:
         """Does `transfer` once the socket can, which raises TimeoutError at `deadline`."""

@@ -234,6 +234,8 @@ TABLES: dict[str, Callable[[], Callable[[str], str]]] = {
         ("front_proc.resource", "QUEUE_LIMIT", "commands"),
         ("front_proc.resource", "QUEUE_TIME", "s"),
         ("front_proc.connection", "OUTPUT_LIMIT", "bytes"),
+        ("front_proc.connection", "OUTPUT_HIGH", "bytes"),
+        ("front_proc.connection", "STALL_TIME", "s"),
         ("front_proc.front", "CLIENT_LIMIT", "clients"),
     ),
     "errors-own": own_errors,

@@ -23,9 +23,12 @@ FIND_TIME = 5.0
 class Discovery:
     """The resources that one VISA library finds."""
 
-    def __init__(self, library: str, take_child: Callable[[], Awaitable[ChildProcess]]) -> None:
+    def __init__(
+        self, library: str, take_child: Callable[[], Awaitable[ChildProcess]], on_trouble: Callable[[str], None]
+    ) -> None:
         self._library = library
         self._take_child = take_child
+        self._on_trouble = on_trouble
         self._loop = asyncio.get_running_loop()
         self._child: ChildProcess | None = None
         self._search: asyncio.Task[list[str]] | None = None
@@ -33,15 +36,26 @@ class Discovery:
         self._found_at: float | None = None
 
     async def resources(self) -> list[str]:
-        """All that the library finds now. Raises Failure."""
+        """All that the library finds now; if that fails, what it found last. Raises Failure if it never did."""
         if self._search is None:
             self._search = asyncio.create_task(self._find())
             self._search.add_done_callback(self._finished)
-        return await asyncio.shield(self._search)
+        try:
+            return await asyncio.shield(self._search)
+        except Failure as failure:
+            if self.age is None:
+                raise
+            self._on_trouble(f"{failure.text}; the answer of {self.age:.0f} s ago was given")
+            return self._found
+
+    @property
+    def age(self) -> float | None:
+        """Seconds since the last answer; None without one."""
+        return None if self._found_at is None else self._loop.time() - self._found_at
 
     async def recent(self) -> list[str]:
         """What was found lately, or is found within FIND_TIME; what is known after that."""
-        if self._found_at is None or self._loop.time() - self._found_at > FRESH_TIME:
+        if self.age is None or self.age > FRESH_TIME:
             try:
                 return await asyncio.wait_for(self.resources(), FIND_TIME)
             except (Failure, TimeoutError):

@@ -49,7 +49,7 @@ class Front:
         self._library = library
         self._extra = extra
         self._pool = Pool(ChildSettings(library, str(settings.log_file)), self._note_trouble)
-        self._discovery = Discovery(library, self.take_child)
+        self._discovery = Discovery(library, self.take_child, self._note_trouble)
         self._stopping: asyncio.Task[list[int]] | None = None
 
     async def warm_up(self) -> None:
@@ -142,7 +142,7 @@ class Front:
             del self.resources[resource.name]
 
     def _note_trouble(self, text: str) -> None:
-        self.log.put("no spare process", {"error": text})
+        self.log.put("trouble", {"error": text})
 
     def note_refusal(self, client: Client, command: str, failure: Failure) -> None:
         """A command that failed before it came to any instrument, for the audit."""

@@ -80,7 +80,7 @@ def test_refusal_carries_what_the_daemon_said_when_parsed(token: str) -> None:
     assert str(refusal) == f"{token} effect=maybe: it is so"
 
 
-@pytest.mark.parametrize("noise", [b"HTTP/1.1 400 Bad Request\r\n", b"err what\n"])
+@pytest.mark.parametrize("noise", [b"HTTP/1.1 400 Bad Request\r\n", b"err what\n", b"ok #3x12\n"])
 def test_connection_is_lost_when_something_else_answers(serve: Callable[[Script], hosts.Address], noise: bytes) -> None:
     """Not our protocol: a ConnectionError, not a guess."""
 
