@@ -17,11 +17,11 @@ from typing import Any
 import pyvisa
 
 from client.resource_manager import ResourceManager, open_resource
-from client.text_connection import Refusal
 from client.text_socket import SocketManager, TCPVisaSocket
 from pyvisa_daemon import hosts
+from pyvisa_daemon.errors import Failure
 
-__all__ = ["Refusal", "ResourceManager", "SocketManager", "TCPVisaSocket", "open_resource", "tryIps"]
+__all__ = ["Failure", "ResourceManager", "SocketManager", "TCPVisaSocket", "open_resource", "tryIps"]
 
 
 class _Client(ModuleType):

@@ -11,10 +11,9 @@ from typing import Any, NoReturn
 import click
 
 from client.choice import hosts_for
-from client.text_connection import Refusal
 from client.text_socket import SocketManager, TCPVisaSocket
 from pyvisa_daemon import hosts, wire
-from pyvisa_daemon.errors import NOT_FOUND
+from pyvisa_daemon.errors import NOT_FOUND, Failure
 from pyvisa_daemon.version import __version__
 
 #: Exit codes besides 0; click ends with 2 for wrong usage.
@@ -31,7 +30,7 @@ class _Plain(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except Refusal as failure:
+        except Failure as failure:
             hint = "; see `instruments list`" if failure.status in NOT_FOUND else ""
             _end(REFUSED, f"{failure}{hint}")
         except BrokenPipeError:
@@ -75,7 +74,10 @@ def main(host: str | None) -> None:
 
 @main.command("list")
 def list_() -> None:
-    """Every resource that the daemons find or have configured, and where."""
+    """List resources and where they are.
+
+    All that each live daemon finds or has configured.
+    """
     answers = hosts.ask(lambda channel: channel.start(wire.ListResources), _LIST_LIMIT)
     if not answers:
         hosts.first_live().close()  # raises, with the reason for each host
@@ -91,7 +93,10 @@ def list_() -> None:
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="The daemon's own words: one line of JSON.")
 def status(as_json: bool) -> None:
-    """The first live daemon, and the instruments it has a process for."""
+    """Show a daemon and its instruments.
+
+    The first live daemon, and the instruments that it has a process for.
+    """
     with SocketManager().open_socket() as socket:
         said = socket.status()
         if as_json:
@@ -110,7 +115,10 @@ def status(as_json: bool) -> None:
 @click.argument("resource")
 @click.argument("command")
 def query(resource: str, command: str) -> None:
-    """Writes COMMAND to RESOURCE at the daemon that has it, and prints the answer."""
+    """Ask a resource, print its answer.
+
+    Writes COMMAND to RESOURCE at the daemon that has it, or that can reach it.
+    """
     addresses = hosts_for(resource)
     if not addresses:
         hosts.first_live().close()  # raises, with the reason for each host
@@ -118,7 +126,7 @@ def query(resource: str, command: str) -> None:
         with TCPVisaSocket(address) as socket:
             try:
                 socket.command("open_resource", resource)
-            except Refusal as failure:
+            except Failure as failure:
                 if failure.status in NOT_FOUND and address != addresses[-1]:
                     continue
                 raise

@@ -25,13 +25,6 @@ _HEAD_SIZE = 16  # bytes, enough for mark and block header: `err #9123456789`
 _TICK = 1.0  # seconds; Windows sees Ctrl-C only in between
 
 
-class Refusal(Failure):
-    """An error reply: `token`, `effect` (may the instrument have acted?), `text`, and `status`, VISA's number."""
-
-    def __str__(self) -> str:
-        return f"{self.token} effect={self.effect}: {self.text}"
-
-
 class Reply(NamedTuple):
     """A reply's `content` (a block's, if it came as one), and how many bytes it took on the wire."""
 
@@ -65,7 +58,7 @@ def _unreadable(head: bytes) -> NoReturn:
     raise ConnectionError(f"this is not the text protocol: {head!r}")
 
 
-def refusal_in(content: bytes) -> Refusal:
+def refusal_in(content: bytes) -> Failure:
     """What an error reply says. Raises ConnectionError if it is none."""
     error = _ERROR.fullmatch(content)
     if error is None:
@@ -73,7 +66,7 @@ def refusal_in(content: bytes) -> Refusal:
     token, text = error["token"].decode(errors="replace"), error["text"].decode(errors="replace")
     # Any VISA completion code may come, more than the daemon gives of its own.
     status = ERRORS[token].status if token in ERRORS else getattr(constants, token, constants.VI_ERROR_SYSTEM_ERROR)
-    return Refusal(token, text or "the daemon says no more", Effect(error["effect"].decode()), int(status))
+    return Failure(token, text or "the daemon says no more", Effect(error["effect"].decode()), int(status))
 
 
 class TextConnection:
@@ -102,7 +95,7 @@ class TextConnection:
     def ask(self, request: bytes, limit: float | None) -> bytes:
         """The content of the reply to `request`, a line without its terminator.
 
-        Waits `limit` seconds at most (None: for ever). Raises Refusal for an error reply, and ConnectionError when
+        Waits `limit` seconds at most (None: for ever). Raises Failure for an error reply, and ConnectionError when
         the connection is lost or no reply comes; it is then closed.
         """
         with self._turn:

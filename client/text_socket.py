@@ -1,7 +1,7 @@
 """The original's socket: a connection in the text protocol, with a method for every command.
 
 Runs in the user's process. What a command does and replies is written in docs/reference/text-protocol.md; a method
-turns its arguments into one line and the reply into Python. Every method raises `text_connection.Refusal` (token,
+turns its arguments into one line and the reply into Python. Every method raises `errors.Failure` (token,
 effect, text, VISA status) when the daemon refuses, and ConnectionError when it is gone.
 
 To add a command: a method here, next to its neighbours in that document.

@@ -148,7 +148,9 @@ def own_errors() -> Callable[[str], str]:
 
 
 def visa_errors() -> Callable[[str], str]:
-    rows = [(token, status.rpartition("(")[2].rstrip(")"), *rest) for token, status, _, *rest in error_rows(is_visa=True)]
+    rows = [
+        (token, status.rpartition("(")[2].rstrip(")"), *rest) for token, status, _, *rest in error_rows(is_visa=True)
+    ]
     return table(("token", "number", "when the daemon says so", "effect"), rows)
 
 

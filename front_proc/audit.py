@@ -6,6 +6,7 @@ nor delay a request. Records that find the queue full are counted and the gap it
 Events of the audit: EVENTS. To add one: a row there and a call of `Audit.record`.
 """
 
+import contextlib
 import queue
 import threading
 import time
@@ -62,7 +63,8 @@ class LogWriter:
     def __init__(self, file: Path) -> None:
         """Open `file` for appending, readable by its owner only. Raises OSError."""
         file.touch(mode=0o600, exist_ok=True)
-        self._file: BinaryIO = file.open("ab")
+        # Unbuffered: what could not be written must not be written later, behind the record of its loss.
+        self._file: BinaryIO = file.open("ab", buffering=0)
         self._logger = structlog.wrap_logger(
             structlog.BytesLogger(self._file),
             processors=[_moment_first, structlog.processors.JSONRenderer(serializer=_json)],
@@ -82,29 +84,27 @@ class LogWriter:
 
     def close(self, limit: float = 2.0) -> None:
         """Write what waits, for `limit` seconds at most."""
-        try:
+        with contextlib.suppress(queue.Full):
             self._records.put(None, timeout=limit)
-        except queue.Full:
-            return
-        self._thread.join(limit)
+            self._thread.join(limit)
 
     def _write(self) -> None:
-        while True:
-            record = self._records.get()
-            if record is None:
-                return
-            self._write_one(record)
-            if self._lost:
-                lost, self._lost = self._lost, 0
-                self._write_one({"time": time.time(), "event": "gap", "lost": lost})
+        with self._file:
+            while (record := self._records.get()) is not None:
+                if self._lost and self._write_one({"time": time.time(), "event": "gap", "lost": self._lost}):
+                    self._lost = 0
+                if not self._write_one(record):
+                    self._lost += 1
 
-    def _write_one(self, record: dict[str, Any]) -> None:
+    def _write_one(self, record: dict[str, Any]) -> bool:
+        """Did it get to the file?"""
         moment = datetime.fromtimestamp(record["time"], UTC)
         record["time"] = moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
         try:
             self._logger.msg(**record)
         except OSError:
-            self._lost += 1
+            return False
+        return True
 
 
 class Audit:

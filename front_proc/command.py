@@ -47,7 +47,7 @@ def _serve(settings: Settings) -> NoReturn:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_Daemon(settings, pid_file, listener, readiness).run())
     except (StartError, Failure) as error:
-        readiness.failed(f"instrument-daemon: {error}\n")
+        readiness.failed(f"instrument-daemon: {error.args[0]}\n")
         _leave(1)
     _leave(0)
 
@@ -136,11 +136,13 @@ class _Daemon:
         server = await loop.create_server(lambda: Connection(front), sock=self._listener)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._signalled, number, front)
-        address = "{}:{}".format(*self._listener.getsockname()[:2])
+        host, port = self._listener.getsockname()[:2]
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._pid_file.write(address)
         audit.record("start", address=address, pid=os.getpid(), version=__version__, library=library)
         self._readiness.ready(f"READY {address} pid={os.getpid()}\n")
         await front.ended.wait()
+        front.dismiss_all()
         server.close()
         audit.record("stop", address=address, pid=os.getpid())
 

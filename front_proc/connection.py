@@ -102,7 +102,6 @@ class Connection(asyncio.BufferedProtocol):
             self._speaker.left()
         if self._client in self._front.clients:
             self._front.leave(self._client)
-            self._front.audit.record("disconnect", **self._client.who())
 
     def pause_writing(self) -> None:
         self._watch_output(self._written())
@@ -202,7 +201,7 @@ def _client_of(transport: asyncio.Transport) -> Client:
     host, port = transport.get_extra_info("peername")[:2]
     address = ip_address(host.partition("%")[0])
     address = getattr(address, "ipv4_mapped", None) or address
-    return Client(f"{host}:{port}", is_loopback=address.is_loopback)
+    return Client(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", is_loopback=address.is_loopback)
 
 
 def _tune(connected: socket.socket) -> None:

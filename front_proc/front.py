@@ -11,6 +11,7 @@ from pathlib import Path
 from front_proc.audit import Audit, LogWriter
 from front_proc.child import ChildProcess
 from front_proc.discovery import Discovery
+from front_proc.lifecycle import Breaker, BreakerSettings
 from front_proc.pool import Pool
 from front_proc.resource import Resource
 from front_proc.sessions import Client, Session
@@ -46,6 +47,7 @@ class Front:
         self.is_stopping = False
         #: Set when the process shall end.
         self.ended = asyncio.Event()
+        self._breakers: dict[str, Breaker] = {}
         self._library = library
         self._extra = extra
         self._pool = Pool(ChildSettings(library, str(settings.log_file)), self._note_trouble)
@@ -63,6 +65,11 @@ class Front:
     async def take_child(self) -> ChildProcess:
         return await self._pool.take()
 
+    def breaker_of(self, resource: str) -> Breaker:
+        now = time.monotonic()
+        self._breakers = {name: kept for name, kept in self._breakers.items() if not kept.is_forgotten(now)}
+        return self._breakers.setdefault(resource, Breaker(BreakerSettings()))
+
     def library_of(self, resource: str) -> str:
         return self._extra.get(resource, self._library)
 
@@ -79,10 +86,16 @@ class Front:
     def leave(self, client: Client) -> None:
         """A client is gone: its sessions close, what it has waiting is not executed."""
         self.clients.discard(client)
+        self.audit.record("disconnect", **client.who())
         for session in tuple(client.sessions):
             session.resource.drop_session(session)
         for resource in tuple(self.resources.values()):
             resource.abandon_opens(client)
+
+    def dismiss_all(self) -> None:
+        """The daemon ends, and so does every connection."""
+        for client in tuple(self.clients):
+            self.leave(client)
 
     # Resources.
 

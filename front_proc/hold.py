@@ -88,8 +88,3 @@ class Hold:
         moment = self.expires_at()
         if self.holder is not None and moment is not None and now >= moment and somebody_waits(self.holder):
             self._taint(None)
-
-
-def contains_query(message: bytes) -> bool:
-    """May this program message make the instrument answer? In doubt yes: that costs time, never correctness."""
-    return b"?" in message

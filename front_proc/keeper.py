@@ -15,7 +15,7 @@ from urllib.parse import quote
 from front_proc.attributes import ResourceAttributes
 from front_proc.audit import Audit
 from front_proc.child import ChildProcess
-from front_proc.lifecycle import Action, Breaker, BreakerSettings, Event, State, transition
+from front_proc.lifecycle import Action, Breaker, Event, State, transition
 from front_proc.tickets import Outcome, failed
 from instrument_proc import pipe
 from pyvisa_daemon.errors import Failure
@@ -36,6 +36,10 @@ class House(Protocol):
 
     async def take_child(self) -> ChildProcess:
         """A warm child. Raises Failure(START_FAILED)."""
+        ...
+
+    def breaker_of(self, resource: str) -> Breaker:
+        """What counts this resource's failures, also those of its earlier openings."""
         ...
 
     def library_of(self, resource: str) -> str:
@@ -69,7 +73,7 @@ class Owner(Protocol):
 
     def fail_running(self, token: str, text: str) -> None: ...
 
-    def fail_queued(self, text: str) -> None: ...
+    def fail_queued(self, refusal: Outcome) -> None: ...
 
     def forget(self) -> None: ...
 
@@ -87,24 +91,32 @@ class Keeper:
         self.generation = 0
         self.restarts = 0
         self.last_error: str | None = None
+        #: Why its newest process was started, or will be.
+        self.reason = ""
         #: Why the last open failed.
         self.refusal = failed("VI_ERROR_RSRC_NFOUND")
-        self._breaker = Breaker(BreakerSettings())
+        self._breaker = house.breaker_of(owner.name)
         self._is_at_fault = False
         self._is_unreachable = False
         self._taking: asyncio.Task[None] | None = None
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._backoff_timer: asyncio.TimerHandle | None = None
 
     def reset(self) -> None:
         """An operator says that it is fine again."""
         self._breaker.reset()
         self.fire(Event.RESET)
 
+    def restart(self) -> None:
+        """An operator says that it shall start anew."""
+        self.reason = "an operator restarted it"
+        self.fire(Event.RESTART)
+
     def lost(self, text: str) -> None:
         """The running command found that the instrument is no longer there."""
         self._is_unreachable = True
-        self.last_error = text
+        self._blame(text)
         self.refusal = failed("VI_ERROR_CONN_LOST", text)
         self._house.audit.record("unreachable", resource=self._owner.name, error=text)
         self.fire(Event.LOST)
@@ -145,7 +157,7 @@ class Keeper:
         name = self._owner.name
         if report.status < 0:
             self._is_unreachable = True
-            self.last_error = report.text
+            self._blame(report.text)
             self.refusal = Outcome(report.status, token=report.token, text=f"{name}: {report.text}")
             self._house.audit.record("unreachable", resource=name, error=report.text, outcome=report.token)
             self.fire(Event.REFUSED)
@@ -159,8 +171,8 @@ class Keeper:
 
     def _sent_garbage(self, why: str) -> None:
         self._is_at_fault = True
-        self.last_error = f"process {self._pid} is out of order: {why}"
-        self.refusal = failed("INSTRUMENT_CRASHED", self.last_error)
+        self._blame(f"process {self._pid} is out of order: {why}")
+        self.refusal = failed("INSTRUMENT_CRASHED", self.reason)
         self.fire(Event.GARBAGE)
 
     def _died(self) -> None:
@@ -173,8 +185,8 @@ class Keeper:
             self._house.audit.record("killed", **details)
         else:
             self._is_at_fault = True
-            self.last_error = f"process {child.pid} crashed: {child.describe_death()}"
-            self.refusal = failed("INSTRUMENT_CRASHED", self.last_error)
+            self._blame(f"process {child.pid} crashed: {child.describe_death()}")
+            self.refusal = failed("INSTRUMENT_CRASHED", self.reason)
             self._house.audit.record("crashed", **details)
         self.fire(self._verdict())
 
@@ -188,6 +200,9 @@ class Keeper:
             return self._breaker.failed(time.monotonic())
         return Event.DIED_OFFLINE if self._is_unreachable else Event.DIED_START
 
+    def _blame(self, what: str) -> None:
+        self.reason = self.last_error = what
+
     @property
     def _pid(self) -> int | None:
         return self.child.pid if self.child is not None else None
@@ -196,6 +211,8 @@ class Keeper:
 
     def _take_child(self) -> None:
         self.arm(None)
+        if self._backoff_timer is not None:
+            self._backoff_timer.cancel()
         self._taking = self._loop.create_task(self._take_from_pool())
 
     async def _take_from_pool(self) -> None:
@@ -203,7 +220,7 @@ class Keeper:
             child = await self._house.take_child()
         except Failure as error:
             self._is_at_fault = True
-            self.last_error = error.text
+            self._blame(error.text)
             self.refusal = failed(error.token, error.text)
             if self.state is State.STARTING:
                 self.fire(self._verdict())
@@ -238,10 +255,14 @@ class Keeper:
         self._owner.fail_running("INSTRUMENT_HUNG", "no answer by its deadline; its process is killed and starts anew")
 
     def _fail_running_crashed(self) -> None:
-        self._owner.fail_running("INSTRUMENT_CRASHED", f"{self.last_error or 'its process was ended'}; it starts anew")
+        self._owner.fail_running("INSTRUMENT_CRASHED", f"{self.reason}; it starts anew")
 
     def _fail_queued(self) -> None:
-        self._owner.fail_queued(self.last_error or "the instrument's process was ended")
+        name = self._owner.name
+        if self._is_unreachable:
+            self._owner.fail_queued(failed("VI_ERROR_CONN_LOST", f"{name}: not executed, {self.last_error}"))
+        else:
+            self._owner.fail_queued(failed("SESSION_RESET", f"{name}: not executed, {self.reason}"))
 
     def _dump_and_kill(self) -> None:
         assert self.child is not None
@@ -250,8 +271,8 @@ class Keeper:
         self.arm(KILL_TIME)
 
     def _name_hang(self) -> None:
-        self.last_error = f"process {self._pid} hung and is killed"
-        self.refusal = failed("INSTRUMENT_HUNG", self.last_error)
+        self._blame(f"process {self._pid} hung and is killed")
+        self.refusal = failed("INSTRUMENT_HUNG", self.reason)
         self._house.audit.record("hung", resource=self._owner.name, pid=self._pid, generation=self.generation)
 
     def _kill(self) -> None:
@@ -269,7 +290,7 @@ class Keeper:
             "INSTRUMENT_BACKOFF", f"{self.last_error}; the next start is in {self._breaker.wait:.0f} s"
         )
         self._house.audit.record("backoff", resource=self._owner.name, wait_s=round(self._breaker.wait, 3))
-        self._loop.call_later(self._breaker.wait, self.fire, Event.ELAPSED)
+        self._backoff_timer = self._loop.call_later(self._breaker.wait, self.fire, Event.ELAPSED)
 
     def _give_up(self) -> None:
         self.refusal = failed("INSTRUMENT_BROKEN", f"{self.last_error}; `reset {self._owner.name}` tries again")

@@ -46,7 +46,6 @@ class Event(StrEnum):
     GARBAGE = "garbage"  # the child sent what is no report
     RESTART = "restart"  # an operator's word
     CLOSE = "close"  # nobody wants it any more
-    CLOSED = "closed"  # the child closed its session
     DIED = "died"  # the process is gone and ...
     DIED_START = "died_start"  # ... is wanted: start at once
     DIED_OFFLINE = "died_offline"  # ... was of no use: the instrument cannot be reached
@@ -151,15 +150,18 @@ TRANSITIONS: dict[State, dict[Event, tuple[State, tuple[Action, ...]]]] = {
     S.OFFLINE: {
         E.WANTED: (S.STARTING, (A.TAKE_CHILD,)),
         E.RESET: (S.STARTING, (A.TAKE_CHILD,)),
+        E.RESTART: (S.STARTING, (A.TAKE_CHILD,)),
         E.CLOSE: (S.CLOSED, (A.FAIL_OPENS, A.FAIL_QUEUED, A.FORGET)),
     },
     S.BACKOFF: {
         E.ELAPSED: (S.STARTING, (A.TAKE_CHILD,)),
         E.RESET: (S.STARTING, (A.TAKE_CHILD,)),
+        E.RESTART: (S.STARTING, (A.TAKE_CHILD,)),
         E.CLOSE: (S.CLOSED, (A.FORGET,)),
     },
     S.BROKEN: {
         E.RESET: (S.STARTING, (A.TAKE_CHILD,)),
+        E.RESTART: (S.STARTING, (A.TAKE_CHILD,)),
         E.CLOSE: (S.CLOSED, (A.FORGET,)),
     },
     S.CLOSING: {
@@ -221,6 +223,11 @@ class Breaker:
     def reset(self) -> None:
         """An operator says that it is fine."""
         self._failures.clear()
+
+    def is_forgotten(self, now: float) -> bool:
+        """Does no failure count any more?"""
+        self._forget(now)
+        return not self._failures
 
     def _forget(self, now: float) -> None:
         while self._failures and now - self._failures[0] > self._settings.window:

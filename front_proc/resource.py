@@ -126,7 +126,7 @@ class Resource:
 
     def restart(self) -> None:
         """An operator's word: end the process, whatever it does, and open again."""
-        self.keeper.fire(Event.RESTART)
+        self.keeper.restart()
 
     def shut(self) -> None:
         """The daemon stops: close what is idle, kill what is not."""
@@ -223,10 +223,10 @@ class Resource:
         effect = Effect.MAYBE if ticket.is_started else Effect.NONE
         self.finish(ticket, failed(token, f"{self.name}: {text}", effect))
 
-    def fail_queued(self, text: str) -> None:
+    def fail_queued(self, refusal: Outcome) -> None:
         for ticket in self._queue.withdraw(lambda _: True):
             ticket.session.generation = None
-            self.finish(ticket, failed("SESSION_RESET", f"{self.name}: not executed, {text}"))
+            self.finish(ticket, refusal)
 
     def forget(self) -> None:
         self._stop_lingering()
@@ -271,8 +271,8 @@ class Resource:
         session = ticket.session
         if session.generation != self.keeper.generation:
             session.generation = self.keeper.generation
-            why = self.keeper.last_error or "its process was ended"
-            return failed("SESSION_RESET", f"{self.name} was opened anew since ({why}); check its settings")
+            text = f"{self.name} was opened anew since ({self.keeper.reason}); check its settings"
+            return failed("SESSION_RESET", text)
         return None
 
     def _run(self, ticket: Ticket) -> None:

@@ -51,7 +51,7 @@ class Settings:
 
 def _port(value: Any) -> int:
     number = int(value)
-    if not 0 <= number <= 65535:
+    if number != float(value) or not 0 <= number <= 65535:
         raise ValueError
     return number
 

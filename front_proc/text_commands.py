@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from front_proc import status as status_report
-from front_proc.hold import contains_query
 from front_proc.sessions import VI_TMO_INFINITE
 from front_proc.text_framing import answer, as_block, escape, unescape
 from pyvisa_daemon.errors import Failure
+from pyvisa_daemon.program_message import contains_query
 from pyvisa_daemon.version import __version__
 from pyvisa_daemon.wire import FEATURES
 

@@ -12,12 +12,12 @@ import msgspec
 
 from front_proc.audit import COMMAND_LIMIT
 from front_proc.front import Front
-from front_proc.hold import contains_query
 from front_proc.sessions import VI_ATTR_TERMCHAR, VI_ATTR_TERMCHAR_EN, VI_ATTR_TMO_VALUE, Client, Session
 from front_proc.text_commands import PERSONS_NAMES, Arguments, Command, Prefix, find, parse, takes_block
 from front_proc.text_framing import LINE_LIMIT, Request, RequestReader
 from front_proc.tickets import Outcome, State, Ticket
-from pyvisa_daemon.errors import Failure
+from pyvisa_daemon.errors import Effect, Failure
+from pyvisa_daemon.program_message import contains_query
 
 #: Seconds of silence after which an unterminated command counts as whole, and that a line may take.
 SILENCE = 0.05
@@ -60,6 +60,8 @@ class Conversation:
         self._terminations: dict[Session, tuple[bytes, bytes]] = {}
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        #: When the unfinished line at hand has to be whole.
+        self._line_due: float | None = None
         self._saw_terminator = False
         self._saw_person = False
         self._is_at_end = False
@@ -113,10 +115,12 @@ class Conversation:
                 self._is_over = True
                 self._line.close()
         elif self._reader:
+            if self._line_due is None or self._reader.is_in_block:  # a block has its time with every piece
+                self._line_due = self._loop.time() + LINE_TIME
             if in_one_piece and self._is_acceptable_unterminated():
                 self._timer = self._loop.call_later(SILENCE, self._accept_silence)
             else:
-                self._timer = self._loop.call_later(LINE_TIME, self._line_timed_out)
+                self._timer = self._loop.call_at(self._line_due, self._line_timed_out)
 
     def _accept_silence(self) -> None:
         self._timer = None
@@ -136,6 +140,7 @@ class Conversation:
         return not row.takes_block and (self.client.is_loopback or not row.acts)
 
     def _begin(self, request: Request) -> None:
+        self._line_due = None
         if not request.line:
             self._loop.call_soon(self._go_on)
             return
@@ -153,7 +158,7 @@ class Conversation:
         except Exception as error:  # a fault of ours must cost this client one error line, and nobody else anything
             self.front.note_fault(error)
             is_failed = True
-            reply = error_line(Failure("INTERNAL_ERROR"))
+            reply = error_line(Failure("INTERNAL_ERROR", effect=Effect.MAYBE))
         tag = (b"err " if is_failed else b"ok ") if self.is_tagged else b""
         self._line.send(tag + reply + request.terminator)
         self._task = None

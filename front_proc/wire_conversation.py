@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from front_proc.front import Front
-from front_proc.hold import contains_query
 from front_proc.sessions import Client, Session
 from front_proc.text_conversation import Line, described
 from front_proc.tickets import Outcome, State, Ticket
 from pyvisa_daemon import wire
-from pyvisa_daemon.errors import Failure
+from pyvisa_daemon.errors import Effect, Failure
 from pyvisa_daemon.framing import FrameError, FrameReader
+from pyvisa_daemon.program_message import contains_query
 from pyvisa_daemon.version import __version__
 
 #: Bytes of one write, all its parts together.
@@ -99,10 +99,10 @@ class WireConversation:
         self._line.send(wire.encode(message))
 
     def _obey(self, request: wire.Hello | wire.Request) -> None:
-        if isinstance(request, wire.Hello):
+        if isinstance(request, wire.Hello) != (not self._is_welcome):
+            self._refuse(Failure("BAD_PROTOCOL", "the first message is a hello, and no other is"))
+        elif isinstance(request, wire.Hello):
             self._welcome(request)
-        elif not self._is_welcome:
-            self._refuse(Failure("BAD_PROTOCOL", "the first message is a hello"))
         elif isinstance(request, wire.Part):
             self._keep_part(request)
         elif type(request) in _CALLS:
@@ -187,7 +187,7 @@ class WireConversation:
             self._front.note_refusal(self._client, f"{what} {getattr(request, 'resource', '')}".rstrip(), failure)
         except Exception as error:  # a fault of ours must cost this request one reply, and nobody else anything
             self._front.note_fault(error)
-            self._fail(request.id, Failure("INTERNAL_ERROR"))
+            self._fail(request.id, Failure("INTERNAL_ERROR", effect=Effect.MAYBE))
         else:
             self._send(wire.Reply(request.id, 0, value))
 

@@ -7,7 +7,9 @@ To add a call: a function here and its row in CALLS; then its handlers in `front
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 
 from pyvisa.constants import ResourceAttribute, SerialTermination, StatusCode
 
@@ -18,6 +20,8 @@ from pyvisa_daemon.framing import PIECE_SIZE
 
 #: viRead's count in the reads whose length nobody knows.
 CHUNK = 1 << 16
+
+_DIGITS = tuple(b"%d" % digit for digit in range(1, 10))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +79,6 @@ class Exchange:
         return data[start:]
 
 
-def _chunks(session: VisaSession) -> Iterator[tuple[bytes, StatusCode]]:
-    """viRead until the message ends: at END or at the termination character."""
-    while True:
-        data, status = session.read(CHUNK)
-        yield data, status
-        if status != StatusCode.success_max_count_read:
-            return
-
-
 def write(exchange: Exchange) -> Result:
     """viWrite. The value is the number of bytes written."""
     count = exchange.write()
@@ -102,13 +97,13 @@ def read(exchange: Exchange, count: int) -> Result:
 def read_message(exchange: Exchange) -> Result:
     """viRead to the end of the message."""
     exchange.dirty = True
-    last, status = b"", StatusCode.success
-    for data, status in _chunks(exchange.session):  # noqa: B007 - the last status is the answer
+    last = b""
+    for data in _message(exchange.session):
         if last:
             exchange.piece(last)
         last = data
     exchange.dirty = False
-    return Result(status=status, data=last)
+    return Result(data=last)
 
 
 def query(exchange: Exchange) -> Result:
@@ -120,91 +115,77 @@ def query(exchange: Exchange) -> Result:
 def query_block(exchange: Exchange) -> Result:
     """viWrite, then the content of a block answer (IEEE 488.2, 8.7.9), or the raw bytes of any other."""
     exchange.write()
-    session = exchange.session
-    return _block_to_end(exchange) if session.marks_end else _block_by_count(exchange)
-
-
-def _block_to_end(exchange: Exchange) -> Result:
-    """The interface marks END: read it all, then look."""
-    message = b"".join(data for data, _ in _chunks(exchange.session))
+    chunks = _message(exchange.session)
+    first = next(chunks)
+    message = chain([first], chunks)
+    block = _block(first)
+    if block is not None:
+        _give_content(exchange, message, block)
+        last = b""
+    elif first[:2] == b"#0":  # of indefinite length: to END, and the LF before it is none of it
+        last = exchange.give(b"".join(message)[2:].removesuffix(b"\n"))
+    else:
+        last = exchange.give(b"".join(message))
     exchange.dirty = False
-    return Result(data=exchange.give(_content(message)))
+    return Result(data=last)
 
 
-def _content(message: bytes) -> bytes:
-    if message[:1] != b"#" or not message[1:2].isdigit():
-        return message
-    digits = int(message[1:2])
-    if digits == 0:
-        return message[2:].removesuffix(b"\n")
-    header = 2 + digits
-    if not message[2:header].isdigit() or len(message) < header + int(message[2:header]):
-        raise CallError(StatusCode.error_io, "the instrument's block is shorter than its header says")
-    return message[header : header + int(message[2:header])]
+def _give_content(exchange: Exchange, message: Iterator[bytes], block: range) -> None:
+    """Send the content of the block in `message` as it comes; what is around it is dropped."""
+    start, left = block.start, len(block)
+    for data in message:
+        content = data[start : start + left]
+        if content:
+            exchange.piece(content)
+        start, left = 0, left - len(content)
+    if left:
+        raise CallError(StatusCode.error_io, f"the instrument's block ended {left} bytes early")
 
 
-def _block_by_count(exchange: Exchange) -> Result:
-    """A termination character ends messages: it must be off while a block's bytes go by, and counts do the work."""
-    session = exchange.session
-    ends_by_character = _Termination(session)
-    with ends_by_character.off():
-        head = _exactly(session, 1)
-        if head == b"#":
-            head += _exactly(session, 1)
-        is_block = len(head) == 2 and head[1:] in b"123456789"
-        if is_block:
-            digits = _exactly(session, int(head[1:]))
-            if not digits.isdigit():
-                raise CallError(StatusCode.error_io, f"the instrument's block header has no length: {digits!r}")
-            left = int(digits)
-            while left:
-                data = _exactly(session, min(left, PIECE_SIZE))
-                exchange.piece(data)
-                left -= len(data)
-    is_whole = not is_block and head == ends_by_character.character
-    tail = b"" if is_whole else read_message(exchange).data
-    exchange.dirty = False
-    return Result() if is_block else Result(data=head + tail)
+def _message(session: VisaSession) -> Iterator[bytes]:
+    """The chunks of one message: to END, or to the termination character behind a block that it may begin with."""
+    data, status = session.read(CHUNK)
+    yield data
+    block = None if session.marks_end else _block(data)
+    if block is not None and len(data) <= block.stop:
+        # The character that ends messages may be any byte of a block: it is off while the rest goes by.
+        with _termination_off(session):
+            missing = block.stop - len(data)
+            while missing:
+                data, _ = session.read(min(missing, PIECE_SIZE))
+                yield data
+                missing -= len(data)
+        status = StatusCode.success_max_count_read
+    while status == StatusCode.success_max_count_read:
+        data, status = session.read(CHUNK)
+        yield data
 
 
-def _exactly(session: VisaSession, count: int) -> bytes:
-    data = b""
-    while len(data) < count:
-        chunk, _ = session.read(count - len(data))
-        data += chunk
-    return data
+def _block(beginning: bytes) -> range | None:
+    """Where the content of a definite-length block lies in the message that begins like this; None if it is none."""
+    if beginning[:1] != b"#" or beginning[1:2] not in _DIGITS:
+        return None
+    start = 2 + int(beginning[1:2])
+    length = beginning[2:start]
+    if len(length) < start - 2 or not length.isdigit():
+        return None
+    return range(start, start + int(length))
 
 
-class _Termination:
-    """The session's termination character, to be switched off and back on."""
-
-    def __init__(self, session: VisaSession) -> None:
-        self._session = session
-        self.character = bytes([int(session.get_attribute(ResourceAttribute.termchar))])
-        self._switches: list[tuple[ResourceAttribute, State]] = [(ResourceAttribute.termchar_enabled, False)]
-        if session.is_serial:
-            self._switches.append((ResourceAttribute.asrl_end_in, int(SerialTermination.none)))
-
-    def off(self) -> "_Switched":
-        return _Switched(self._session, self._switches)
-
-
-class _Switched:
-    """Attributes changed for the length of a `with`."""
-
-    def __init__(self, session: VisaSession, changes: list[tuple[ResourceAttribute, State]]) -> None:
-        self._session = session
-        self._changes = changes
-        self._before: list[tuple[int, State]] = []
-
-    def __enter__(self) -> None:
-        for attribute, state in self._changes:
-            self._before.append((attribute, self._session.get_attribute(attribute)))
-            self._session.set_attribute(attribute, state)
-
-    def __exit__(self, *_: object) -> None:
-        for attribute, state in self._before:
-            self._session.set_attribute(attribute, state)
+@contextmanager
+def _termination_off(session: VisaSession) -> Iterator[None]:
+    """Within this, only counts end a read."""
+    switches: list[tuple[ResourceAttribute, State]] = [(ResourceAttribute.termchar_enabled, False)]
+    if session.is_serial:
+        switches.append((ResourceAttribute.asrl_end_in, int(SerialTermination.none)))
+    before = [(attribute, session.get_attribute(attribute)) for attribute, _ in switches]
+    try:
+        for attribute, state in switches:
+            session.set_attribute(attribute, state)
+        yield
+    finally:
+        for attribute, state in before:
+            session.set_attribute(attribute, state)
 
 
 def clear(exchange: Exchange) -> Result:

@@ -166,4 +166,7 @@ def decode_order(data: bytes) -> Order:
 
 def decode_report(data: bytes) -> Report:
     """The message in one frame from a child. Raises DecodeError."""
-    return _reports.decode(data)
+    try:
+        return _reports.decode(data)
+    except UnicodeDecodeError as error:  # the one that msgspec lets through: a tag that is not UTF-8
+        raise DecodeError(str(error)) from error

@@ -94,11 +94,11 @@ class Channel:
         """Whether the caller is a finaliser or signal handler that interrupted this channel's own work."""
         if threading.get_ident() not in self._busy:
             return False
-        frame: FrameType | None = sys._getframe(1).f_back  # above the caller, which may be `_alone` itself
-        while frame is not None:
-            if frame.f_code is Channel._alone.__code__ and frame.f_locals["self"] is self:
+        level: FrameType | None = sys._getframe(1).f_back  # above the caller, which may be `_alone` itself
+        while level is not None:
+            if level.f_code is Channel._alone.__code__ and level.f_locals["self"] is self:
                 return True
-            frame = frame.f_back
+            level = level.f_back
         return False
 
     def start(

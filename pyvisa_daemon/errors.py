@@ -98,4 +98,8 @@ class Failure(Exception):  # noqa: N818 - it is an outcome as often as it is rai
 
     @property
     def text(self) -> str:
+        """What went wrong, for people."""
         return str(self.args[0])
+
+    def __str__(self) -> str:
+        return f"{self.token} effect={self.effect}: {self.text}"

@@ -9,7 +9,7 @@ A write that contains a query is posted: sent without waiting for its outcome, w
 So PyVISA's `query`, a write and a read, costs one round trip.
 
 What PyVISA leaves to a library and this one lacks is refused with VI_ERROR_NSUP_OPER. To add a call: its method here,
-its message in `wire` and its row in `front_proc.wire_commands`.
+its message in `wire` and its row in `front_proc.wire_conversation`.
 """
 
 import contextlib
@@ -32,6 +32,7 @@ from pyvisa_daemon.channel import Channel, reply_limit
 from pyvisa_daemon.errors import SUCCESS, Failure
 from pyvisa_daemon.exchange import Pending
 from pyvisa_daemon.framing import PIECE_SIZE
+from pyvisa_daemon.program_message import contains_query
 from pyvisa_daemon.refusals import refuse, refusing_the_rest
 from pyvisa_daemon.version import __version__
 
@@ -62,11 +63,6 @@ class _Session:
         posted, self.posted = self.posted, None
         if posted is not None:
             _succeeded(self.channel.wait(posted, reply_limit(self.timeout_ms)))
-
-
-def contains_query(data: bytes) -> bool:
-    """Whether an answer to this message may follow. Yes when in doubt: that costs time, never correctness."""
-    return b"?" in data
 
 
 def _succeeded(reply: wire.Reply) -> wire.Reply:

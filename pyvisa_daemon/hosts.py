@@ -45,6 +45,9 @@ CONNECT_LIMIT = 5.0
 #: Seconds for an answer to Find: the daemon may have to look for instruments first.
 FIND_LIMIT = 6.0
 
+#: How a daemon refuses whom it did not let speak.
+TEXT_REFUSAL = b".#.error "
+
 #: The hosts that are asked, in this order, each `host[:port]`. Change it in place, or assign `client.tryIps`.
 tryIps = [host.strip() for host in os.environ.get("PYVISA_DAEMON_HOSTS", "").split(",") if host.strip()]  # noqa: N816
 tryIps = tryIps or ["127.0.0.1"]  # noqa: N816 - the name is the original's
@@ -225,6 +228,8 @@ def _greet(connection: socket.socket, address: Address, deadline: float) -> Chan
             data = connection.recv(RECEIVE_SIZE)
             if not data:
                 raise ConnectionResetError("it hung up; is it an instrument daemon?")
+            if data.startswith(TEXT_REFUSAL):  # said before it knew our language: it has too many clients
+                raise ConnectionRefusedError(data.decode(errors="replace").removeprefix(".#.error ").strip())
             complete = frames.feed(data)
     except OSError as error:
         raise ConnectionError(f"no hello from what listens at {address}: {error}") from error

@@ -11,7 +11,7 @@ A `Write` may be posted: the client goes on without waiting for its Reply and na
 failed, that read is not carried out and fails with WRITE_FAILED. Long data travels as Part (up) or Piece (down) frames
 before the message that they belong to.
 
-To add a request: a Struct in Request and its handler's row in `front_proc.wire_commands`.
+To add a request: a Struct in Request and its handler's row in `front_proc.wire_conversation`.
 """
 
 import msgspec

@@ -186,10 +186,15 @@ class FakeHouse:
         self.linger = 60.0
         self.grace = 2.0
         self.lock_folder = Path("locks")
+        self.breakers: dict[str, Breaker] = {}
         self._stage = stage
 
     async def take_child(self) -> FakeChild:
         return await self._stage.next_child()
+
+    def breaker_of(self, resource: str) -> Breaker:
+        """Kept over all openings of it. +-20 % in the middle: a back-off of 1 s is 1 s."""
+        return self.breakers.setdefault(resource, Breaker(BreakerSettings(), spread=lambda: 0.5))
 
     def library_of(self, resource: str) -> str:
         return "@py"
@@ -245,8 +250,7 @@ class Stage:
     def run(self) -> None:
         """Do all that is due now."""
         if asyncio._get_running_loop() is None:
-            for _ in range(10):
-                self.loop.run_until_complete(_nothing())
+            self.loop.run_until_complete(_turns())
 
     def pass_time(self, seconds: float) -> None:
         """Do all that is due within `seconds`."""
@@ -311,10 +315,7 @@ class Stage:
 
     def new_resource(self) -> Resource:
         async def make() -> Resource:
-            resource = Resource(self.house, NAME, self.forgotten.append)  # type: ignore[arg-type]
-            # +-20 % in the middle: a back-off of 1 s is 1 s.
-            resource.keeper._breaker = Breaker(BreakerSettings(), spread=lambda: 0.5)
-            return resource
+            return Resource(self.house, NAME, self.forgotten.append)  # type: ignore[arg-type]
 
         return self.loop.run_until_complete(make())
 
@@ -360,5 +361,7 @@ class Stage:
         return [record["event"] for record in self.house.audit.records if record["event"] not in quiet]
 
 
-async def _nothing() -> None:
-    await asyncio.sleep(0)
+async def _turns() -> None:
+    """Of the loop: enough for whatever one thing brings about."""
+    for _ in range(6):
+        await asyncio.sleep(0)

@@ -17,7 +17,8 @@ from pyvisa.resources import GPIBInstrument, MessageBasedResource
 
 from pyvisa_daemon import hosts, wire
 from pyvisa_daemon.errors import Effect
-from pyvisa_daemon.highlevel import DaemonVisaLibrary, contains_query
+from pyvisa_daemon.highlevel import DaemonVisaLibrary
+from pyvisa_daemon.program_message import contains_query
 from pyvisa_daemon.refusals import DaemonIOError
 from tests.pyvisa_daemon.peer import Conversation, Peer, echo
 from tests.support.waiting import DEADLINE, wait_until

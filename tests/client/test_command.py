@@ -1,0 +1,90 @@
+"""`instruments`, as a person types it: lines, exit codes, and one line of what is wrong."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+from click.testing import CliRunner, Result
+
+import client
+from client.command import main
+from tests.support.daemon import Daemon
+from tests.support.tcp_instrument import TcpInstrument
+
+
+def instruments(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments)
+
+
+def assert_fails(result: Result, code: int, said: str) -> None:
+    """This exit code, and one line on stderr that holds what was said."""
+    assert result.exit_code == code, result.output
+    assert result.stdout == ""
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+    assert code == 2 or result.stderr.count("\n") == 1
+
+
+def test_list_names_resource_and_host_when_daemons_answer(daemon: Daemon) -> None:
+    """One aligned line for each resource, with the daemon that has it; dead hosts are passed over."""
+    client.tryIps = ["127.0.0.1:9", daemon.address]
+    result = instruments("list")
+    assert result.exit_code == 0
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert ["GPIB0::22::INSTR", daemon.address] in lines
+    assert {host for _, host in lines} == {daemon.address}
+
+
+def test_status_shows_daemon_and_instruments_when_asked(daemon: Daemon) -> None:
+    """For people a table, for programs the daemon's JSON."""
+    with client.SocketManager().open_socket(daemon.address) as socket:
+        socket.command("open_resource", "GPIB0::22::INSTR")
+        table = instruments("--host", daemon.address, "status")
+        said = instruments("--host", daemon.address, "status", "--json")
+    assert table.exit_code == said.exit_code == 0
+    assert f"pid {daemon.pid}" in table.stdout.splitlines()[0]
+    assert table.stdout.splitlines()[2].split()[:2] == ["GPIB0::22::INSTR", "ready"]
+    status = json.loads(said.stdout)
+    assert (status["pid"], len(status["resources"])) == (daemon.pid, 1)
+
+
+def test_query_prints_the_answer_when_asked(daemon: Daemon) -> None:
+    """At the daemon that has it."""
+    result = instruments("--host", daemon.address, "query", "GPIB0::22::INSTR", "*IDN?")
+    assert (result.exit_code, result.stdout) == (0, "DEMO BENCH,MULTIMETER,DM000022,1.0\n")
+
+
+def test_query_asks_the_next_daemon_when_one_cannot_find_it(
+    daemon_factory: Callable[..., Daemon], instrument: TcpInstrument
+) -> None:
+    """A name that nobody lists, at the second of two daemons. What is no text comes byte for byte."""
+    client.tryIps = [daemon_factory("--demo").address, daemon_factory().address]
+    result = instruments("query", instrument.resource, "BLOCK? 10")
+    assert (result.exit_code, result.stdout_bytes) == (0, b"#210" + bytes(range(10)) + b"\n")
+
+
+def test_query_fails_in_one_line_when_nobody_has_the_resource(daemon: Daemon) -> None:
+    """Exit code 1, the daemon's reason, and where to look."""
+    result = instruments("--host", daemon.address, "query", "GPIB0::5::INSTR", "*IDN?")
+    assert_fails(result, 1, "VI_ERROR_RSRC_NFOUND effect=none")
+    assert "see `instruments list`" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [("list",), ("status",), ("query", "GPIB0::22::INSTR", "*IDN?")])
+def test_commands_fail_in_one_line_when_no_daemon_is_there(arguments: tuple[str, ...]) -> None:
+    """Exit code 3, the host that was tried, and what to do."""
+    assert_fails(instruments("--host", "127.0.0.1:9", *arguments), 3, "127.0.0.1:9")
+
+
+@pytest.mark.parametrize("arguments", [("--host", "a:b", "list"), ("query", "X"), ("lsit",), ("list", "--jsno")])
+def test_wrong_usage_ends_with_code_2_when_typed(arguments: tuple[str, ...]) -> None:
+    """A bad host, a missing argument, an unknown command or option."""
+    assert_fails(instruments(*arguments), 2, "Error: ")
+
+
+def test_help_has_examples_when_asked() -> None:
+    """What a person tries first."""
+    result = instruments("--help")
+    assert result.exit_code == 0
+    assert "instruments query TCPIP::192.168.1.189::INSTR '*IDN?'" in result.stdout
+    assert "Exit codes: 0 done" in result.stdout

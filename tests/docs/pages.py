@@ -1,0 +1,39 @@
+"""The pages of docs/ and what stands in their fenced blocks."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.support.daemon import ROOT
+
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+
+_FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+class Example(NamedTuple):
+    """One fenced block; `name` is page and line, for the test's id."""
+
+    name: str
+    text: str
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT / "docs"))
+
+
+def examples(language: str, page: Path | None = None) -> list[Example]:
+    """The fenced blocks in `language`, of all pages or of one."""
+    found = []
+    for path in PAGES if page is None else [page]:
+        text = path.read_text("utf-8")
+        for match in _FENCED.finditer(text):
+            if match[1] == language:
+                line = text.count("\n", 0, match.start()) + 1
+                found.append(Example(f"{name_of(path)}:{line}", match[2]))
+    return found
+
+
+def prose(page: Path) -> str:
+    """The page without its fenced blocks."""
+    return _FENCED.sub("", page.read_text("utf-8"))

@@ -1,0 +1,100 @@
+"""A run in which every event of the audit log happens, in a daemon as it is but for two: see `hopeless`."""
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from front_proc.lifecycle import State
+from tests.support.daemon import ROOT, Daemon
+from tests.support.waiting import wait_until
+
+Record = dict[str, Any]
+
+
+def records_of_every_event(daemon_factory, instrument_factory, folder: Path) -> list[Record]:
+    """All records that these stories leave."""
+    daemon = daemon_factory("--grace", "0.2", "--linger", "0")
+    with deaf_client(daemon):
+        hang_crash_and_back_off(daemon, instrument_factory())
+        power_cut(daemon, instrument_factory())
+        noise(daemon)
+        disk_full(daemon)
+    daemon.end()
+    return [*daemon.audit(), *hopeless(folder / "hopeless.jsonl")]
+
+
+def hang_crash_and_back_off(daemon: Daemon, instrument) -> None:
+    with daemon.text() as client:
+        client.ask(".#.hello alice")
+        client.ask(".#.volts")
+        client.ask(f".#.open_resource {instrument.resource}")
+        client.ask(".#.timeout 100")
+        assert "INSTRUMENT_HUNG" in client.ask(".#.query_resource BABBLE?")
+        assert "TEST" in client.ask(".#.query_resource *IDN?")
+        os.kill(daemon.resource(instrument.resource)["pid"], signal.SIGKILL)
+        daemon.wait_for_audit(event="backoff")
+        client.ask(f".#.reset {instrument.resource}")
+        assert "SESSION_RESET" in client.ask(".#.query_resource *IDN?")
+        assert "TEST" in client.ask(".#.query_resource *IDN?")
+        client.ask(".#.close_resource")
+    daemon.wait_for_audit(event="closed")
+    daemon.wait_for_audit(event="disconnect")
+
+
+def power_cut(daemon: Daemon, instrument) -> None:
+    """The connection is lost in a command, and then the instrument cannot be opened."""
+    with daemon.text() as client:
+        client.ask(f".#.open_resource {instrument.resource}")
+        client.ask(".#.timeout 100")
+        instrument.switch_off()
+        assert "VI_ERROR_CONN_LOST" in client.ask(".#.query_resource *IDN?")
+        wait_until(lambda: daemon.resource(instrument.resource)["state"] == State.OFFLINE)
+        client.ask(f".#.open_resource {instrument.resource}")
+    with daemon.text() as client:
+        assert "VI_ERROR_RSRC_NFOUND" in client.ask(f".#.open_resource {instrument.resource}")
+
+
+def noise(daemon: Daemon) -> None:
+    """A connection that means nothing."""
+    with daemon.text() as client:
+        client.send(b"GET / HTTP/1.1\r\n\r\n")
+        client.everything()
+
+
+@contextlib.contextmanager
+def deaf_client(daemon: Daemon) -> Iterator[None]:
+    """One that asks for 20 MB and reads nothing of it: it is cut, after a while in which the story goes on."""
+    with daemon.text() as client:
+        client.send(b".#.help\n" * 20_000)
+        yield
+        daemon.wait_for_audit(event="rejected", error="does not read its answers")
+
+
+def disk_full(daemon: Daemon) -> None:
+    """The audit file cannot grow for a moment."""
+    process = psutil.Process(daemon.pid)
+    before = process.rlimit(resource.RLIMIT_FSIZE)
+    with daemon.text() as client:
+        daemon.wait_for_audit(event="connect")
+        size = (daemon.run_dir / "audit.jsonl").stat().st_size
+        process.rlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        client.ask(".#.volts")
+        client.ask(".#.volts")
+        process.rlimit(resource.RLIMIT_FSIZE, before)
+        client.ask(".#.volts")
+    daemon.wait_for_audit(event="gap")
+
+
+def hopeless(file: Path) -> list[Record]:
+    """What `tests.docs.hopeless` writes."""
+    subprocess.run([sys.executable, "-m", "tests.docs.hopeless", str(file)], cwd=ROOT, check=True, timeout=60)
+    return [json.loads(line) for line in file.read_text().splitlines()]

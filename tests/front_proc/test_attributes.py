@@ -1,0 +1,55 @@
+"""Attributes: what each session wants is what the child has when its command runs."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from front_proc.attributes import ResourceAttributes
+from front_proc.sessions import Client, Session
+
+LOCAL = {1: 10, 2: 20, 3: 30}
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("set"), st.integers(0, 2), st.integers(1, 3), st.integers(0, 2)),
+        st.tuples(st.just("run"), st.integers(0, 2)),
+        st.tuples(st.just("were set"), st.integers(0, 2), st.integers(1, 5), st.integers(0, 2)),
+        st.tuples(st.just("unknown")),
+        st.tuples(st.just("reopen")),
+    )
+)
+
+
+@given(steps)
+def test_child_has_what_the_session_wants_whenever_it_runs(history):
+    """A model of the child that is told only the changes, against what each session asked for."""
+    attributes = ResourceAttributes()
+    attributes.opened(list(LOCAL.items()))
+    sessions = [Session(Client(f"10.0.0.1:{number}"), None) for number in range(3)]
+    wanted = [dict(LOCAL) for _ in sessions]
+    child, in_order = dict(LOCAL), {}
+    for what, *arguments in history:
+        if what == "set":
+            number, attribute, state = arguments
+            attributes.set_local(sessions[number], attribute, state)
+            wanted[number][attribute] = state
+        elif what == "were set":
+            number, attribute, state = arguments
+            child.update(attributes.changes(sessions[number]))
+            attributes.were_set(sessions[number], attribute, state)
+            if attribute in LOCAL:
+                wanted[number][attribute] = child[attribute] = state
+            else:
+                in_order.pop(attribute, None)
+                in_order[attribute] = state
+        elif what == "unknown":
+            child = dict.fromkeys(LOCAL, -1)
+            attributes.are_unknown()
+        elif what == "reopen":
+            child = dict(LOCAL)
+            attributes.opened(list(LOCAL.items()))
+            assert attributes.to_restore == list(in_order.items())
+        else:
+            [number] = arguments
+            child.update(attributes.changes(sessions[number]))
+            assert child == wanted[number]
+            assert attributes.changes(sessions[number]) == []

@@ -1,0 +1,235 @@
+"""The audit log: one JSON line for everything that happened, and never a reason to wait."""
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from front_proc.audit import EVENTS, QUEUE_LIMIT, Audit, LogWriter
+from tests.support.daemon import ROOT
+from tests.support.waiting import DEADLINE, wait_until
+
+
+def lines(file):
+    return [json.loads(line) for line in file.read_bytes().split(b"\n")[:-1]]
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "audit.jsonl"
+
+
+def test_audit_writes_one_json_line_for_each_record_in_order(file):
+    """Time and event first."""
+    audit = Audit(file)
+    for number in range(1000):
+        audit.record("command", number=number, command="query *IDN?")
+    audit.close()
+    records = lines(file)
+    assert [record["number"] for record in records] == list(range(1000))
+    assert list(records[0])[:2] == ["time", "event"]
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", record["time"]) for record in records)
+
+
+def test_audit_keeps_the_order_of_each_thread(file):
+    """Records are never mixed up within a line either."""
+    audit = Audit(file)
+
+    def record(who):
+        for number in range(500):
+            audit.record("command", who=who, number=number)
+
+    threads = [threading.Thread(target=record, args=(who,)) for who in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    audit.close()
+    for who in range(4):
+        assert [row["number"] for row in lines(file) if row["who"] == who] == list(range(500))
+
+
+def test_record_is_in_the_file_soon(file):
+    """Without anybody closing anything."""
+    audit = Audit(file)
+    audit.record("start", address="127.0.0.1:1340")
+    wait_until(lambda: file.read_text().endswith("\n"))
+    audit.close()
+
+
+@given(st.dictionaries(st.sampled_from(["command", "client", "error"]), st.text()))
+def test_record_survives_any_text(tmp_path_factory, fields):
+    """Line breaks, control characters and lone surrogates: one line, and the next record follows."""
+    file = tmp_path_factory.mktemp("audit") / "audit.jsonl"
+    audit = Audit(file)
+    audit.record("command", **fields)
+    audit.record("stop")
+    audit.close()
+    records = lines(file)
+    assert {name: records[0][name] for name in fields} == fields
+    assert records[-1]["event"] == "stop"
+
+
+def test_record_that_cannot_be_written_costs_no_other(file):
+    """A fault of ours in one record must not silence the log."""
+    writer = LogWriter(file)
+    writer.put("fault", {"error": object()})
+    writer.put("fault", {"error": "file \udcff"})
+    writer.put("stop", {})
+    writer.close()
+    assert "stop" in [record["event"] for record in lines(file)]
+
+
+def test_file_is_the_owner_s_only_and_is_appended_to(file):
+    """What instruments were told is nobody else's business; a restart loses nothing."""
+    for _ in range(2):
+        audit = Audit(file)
+        audit.record("start")
+        audit.close()
+    assert len(lines(file)) == 2
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_file_that_cannot_be_opened_is_an_error_at_the_start(tmp_path):
+    """A daemon without its record does not start."""
+    with pytest.raises(OSError):
+        Audit(tmp_path / "missing" / "audit.jsonl")
+    with pytest.raises(OSError):
+        Audit(tmp_path)
+
+
+def test_full_device_delays_and_fails_nobody(tmp_path):
+    """`/dev/full` refuses every byte."""
+    link = tmp_path / "audit.jsonl"
+    link.symlink_to("/dev/full")
+    audit = Audit(link)
+    for number in range(1000):
+        audit.record("command", number=number)
+    audit.close()
+
+
+def test_stalled_file_delays_nobody_and_the_gap_is_recorded(file):
+    """A reader that does not read: records wait, then are counted instead."""
+    os.mkfifo(file)
+    reader = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
+    writer = LogWriter(file)
+    for number in range(QUEUE_LIMIT + 5000):
+        writer.put("command", {"number": number})
+    os.set_blocking(reader, True)
+    data = b""
+    while b'"gap"' not in data[-100_000:]:
+        data += os.read(reader, 1 << 20)
+    while not data.endswith(b"\n"):
+        data += os.read(reader, 1 << 20)
+    writer.close()
+    os.close(reader)
+    records = [json.loads(line) for line in data.splitlines()]
+    gaps = sum(record["lost"] for record in records if record["event"] == "gap")
+    assert gaps > 0
+    assert len([record for record in records if record["event"] == "command"]) <= QUEUE_LIMIT + 5000 - gaps
+
+
+#: Files may not grow beyond 4 KiB in this process for a while.
+_LIMITED = """
+    import resource, sys, time
+    from pathlib import Path
+    from front_proc.audit import LogWriter
+
+    file = Path(sys.argv[1])
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    writer = LogWriter(file)
+    for number in range(1000):
+        writer.put("command", {"number": number})
+    deadline = time.monotonic() + 20
+    while writer._records.qsize() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    writer.put("command", {"number": 1000})
+    writer.put("command", {"number": 1001})
+    writer.close()
+"""
+
+
+def test_full_disk_costs_records_but_their_number_is_known(file):
+    """When there is room again, the gap says how many are missing; nothing is torn or doubled."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(_LIMITED), str(file)], cwd=ROOT, capture_output=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    records = lines(file)
+    numbers = [record["number"] for record in records if record["event"] == "command"]
+    assert numbers == sorted(set(numbers))
+    lost = sum(record["lost"] for record in records if record["event"] == "gap")
+    assert lost == 1002 - len(numbers)
+
+
+def test_closing_is_bounded(file):
+    """A file that stalls for ever does not keep a daemon from ending."""
+    os.mkfifo(file)
+    reader = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
+    writer = LogWriter(file)
+    for number in range(20_000):
+        writer.put("command", {"number": number, "text": "x" * 100})
+    closing = threading.Thread(target=writer.close, args=(0.1,))
+    closing.start()
+    closing.join(DEADLINE)
+    assert not closing.is_alive()
+    os.close(reader)  # the writer's thread meets a broken pipe, and ends
+    wait_until(lambda: not writer._thread.is_alive())
+
+
+def test_file_is_closed_when_the_log_is(file):
+    """Nothing is left open."""
+    writer = LogWriter(file)
+    writer.put("stop", {})
+    writer.close()
+    assert writer._file.closed
+
+
+# The table of events.
+
+
+def recorded_events():
+    """(file, event) of every `audit.record("...")` in the source; an event in a variable counts for all it may be."""
+    for path in sorted((ROOT / "front_proc").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr == "record"
+                and node.args
+                and isinstance(node.args[0], ast.Constant)
+            ):
+                yield path.name, node.args[0].value
+
+
+def test_every_recorded_event_is_in_the_table():
+    """And so in the reference page."""
+    found = list(recorded_events())
+    assert len(found) > 10
+    assert [row for row in found if row[1] not in EVENTS] == []
+
+
+def test_every_event_of_the_table_is_recorded_somewhere():
+    """The reference promises no record that never comes."""
+    source = "".join(path.read_text() for path in (ROOT / "front_proc").glob("*.py") if path.name != "audit.py")
+    own = {"gap"}  # the writer's own
+    assert [event for event in EVENTS if event not in own and f'"{event}"' not in source] == []
+
+
+def test_no_field_of_a_record_can_hold_a_secret():
+    """Tokens and keys are never arguments of a record."""
+    for path in sorted((ROOT / "front_proc").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "record":
+                said = " ".join(keyword.arg or "" for keyword in node.keywords)
+                assert not re.search("credential|password|secret|access_key|auth", said)

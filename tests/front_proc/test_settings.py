@@ -1,0 +1,211 @@
+"""Settings: every option in both places, who wins, and what is said of a wrong one."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from front_proc.settings import OPTIONS, Settings, SettingsError, parser, read_settings
+from tests.support.daemon import ROOT
+
+BENCH = str(ROOT / "demo_bench" / "bench.yaml")
+
+#: option -> a value as typed, as in TOML, and as it is understood.
+VALUES = {
+    "host": ("0.0.0.0", '"0.0.0.0"', "0.0.0.0"),
+    "port": ("0", "0", 0),
+    "visa-library": (f"{BENCH}@sim", f'"{BENCH}@sim"', f"{BENCH}@sim"),
+    "demo": (None, "true", True),
+    "daemonize": (None, "true", True),
+    "run-dir": ("/tmp/run", '"/tmp/run"', Path("/tmp/run")),
+    "audit-log": ("/tmp/audit", '"/tmp/audit"', Path("/tmp/audit")),
+    "linger": ("0", "0", 0.0),
+    "grace": ("1.5", "1.5", 1.5),
+}
+OTHER = {"host": "::1", "port": "1", "linger": "3", "grace": "4", "run-dir": "/tmp/other", "audit-log": "/tmp/b"}
+OTHER["visa-library"] = "@ivi"
+
+#: option -> values that are refused, as typed and in TOML.
+WRONG = {
+    "host": (["", "a\0b"], ['""', "5", "[]", "true"]),
+    "port": (["65536", "-1", "x", "", "1.5"], ["65536", '"1340"', "true", "1340.5", "inf", "nan", "[1340]"]),
+    "visa-library": (["", "missing.yaml@sim"], ['""', "1"]),
+    "demo": ([], ["1", '"yes"']),
+    "daemonize": ([], ["0", '"no"']),
+    "run-dir": ([""], ["7", '""']),
+    "audit-log": ([""], ["false"]),
+    "linger": (["-1", "inf", "nan", "soon"], ["-1", "inf", "nan", '"60"', "true"]),
+    "grace": (["-0.1", "1e999", ""], ["-1", '"2"']),
+}
+
+names = pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+
+
+@pytest.fixture
+def toml(tmp_path):
+    def write(text, name="daemon.toml"):
+        file = tmp_path / name
+        file.write_text(text)
+        return ["--config", str(file)]
+
+    return write
+
+
+def typed(name):
+    value = VALUES[name][0]
+    return [f"--{name}"] if value is None else [f"--{name}", value]
+
+
+def field(settings, name):
+    return getattr(settings, name.replace("-", "_"))
+
+
+def test_every_option_is_tried_here():
+    """A new option needs a row above."""
+    assert {option.name for option in OPTIONS} == set(VALUES) == set(WRONG)
+    assert {option.field for option in OPTIONS} == set(Settings.__dataclass_fields__)
+
+
+def test_defaults_are_those_of_the_card():
+    """Loopback, port 1340, pyvisa-py, in the foreground."""
+    settings = read_settings([])
+    assert (settings.host, settings.port, settings.visa_library) == ("127.0.0.1", 1340, "@py")
+    assert (settings.demo, settings.daemonize) == (False, False)
+    assert (settings.linger, settings.grace) == (60.0, 2.0)
+    assert settings.run_dir.is_absolute()
+    assert settings.audit_file == settings.run_dir / "audit.jsonl"
+
+
+@names
+def test_option_is_taken_from_the_command_line(option):
+    """As typed."""
+    assert field(read_settings(typed(option.name)), option.name) == VALUES[option.name][2]
+
+
+@names
+@pytest.mark.parametrize("separator", ["-", "_"])
+def test_option_is_taken_from_the_file(option, separator, toml):
+    """Under its long name, with either kind of stroke."""
+    key = option.name.replace("-", separator)
+    settings = read_settings(toml(f"{key} = {VALUES[option.name][1]}\n"))
+    assert field(settings, option.name) == VALUES[option.name][2]
+
+
+def test_all_options_stand_in_one_file(toml):
+    """Except the library, which the demo brings itself."""
+    text = "".join(f"{name} = {value[1]}\n" for name, value in VALUES.items() if name != "visa-library")
+    settings = read_settings(toml(text))
+    assert all(field(settings, name) == value[2] for name, value in VALUES.items() if name != "visa-library")
+
+
+@pytest.mark.parametrize("name", sorted(OTHER))
+def test_command_line_wins_over_the_file(name, toml):
+    """And the file over the default."""
+    settings = read_settings([*toml(f"{name} = {VALUES[name][1]}\n"), f"--{name}", OTHER[name]])
+    assert str(field(settings, name)) in (OTHER[name], f"{OTHER[name]}.0")
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name in WRONG for value in WRONG[name][0]])
+def test_wrong_value_on_the_command_line_is_refused_with_what_is_accepted(name, value):
+    """The option, the value, and what would be right."""
+    accepted = next(option.accepted for option in OPTIONS if option.name == name)
+    with pytest.raises(SettingsError) as raised:
+        read_settings([f"--{name}={value}"])
+    assert f"--{name}" in str(raised.value)
+    assert repr(value) in str(raised.value)
+    assert accepted in str(raised.value)
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name in WRONG for value in WRONG[name][1]])
+def test_wrong_value_in_the_file_is_refused_with_what_is_accepted(name, value, toml):
+    """The file, the key, and what would be right."""
+    accepted = next(option.accepted for option in OPTIONS if option.name == name)
+    with pytest.raises(SettingsError) as raised:
+        read_settings(toml(f"{name} = {value}\n"))
+    assert "daemon.toml" in str(raised.value)
+    assert name in str(raised.value)
+    assert accepted in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["prot = 1340\n", "[daemon]\nport = 1340\n", 'config = "x"\n'])
+def test_wrong_key_is_refused_with_all_that_there_are(text, toml):
+    """A typing error must not silently be a default."""
+    with pytest.raises(SettingsError) as raised:
+        read_settings(toml(text))
+    assert repr(text.strip("[").split("]")[0].split(" ")[0]) in str(raised.value)
+    assert all(option.name in str(raised.value) for option in OPTIONS)
+
+
+@pytest.mark.parametrize("content", [b"port = ", b"port 1340", b"\xff\xfe", b"port = 1\nport = 2\n"])
+def test_file_that_is_no_toml_is_refused(content, tmp_path):
+    """With its name."""
+    file = tmp_path / "daemon.toml"
+    file.write_bytes(content)
+    with pytest.raises(SettingsError, match="daemon.toml: not a TOML file"):
+        read_settings(["--config", str(file)])
+
+
+def test_file_that_cannot_be_read_is_refused(tmp_path):
+    """Missing, or a folder."""
+    for file in (tmp_path / "missing.toml", tmp_path):
+        with pytest.raises(SettingsError, match=str(file)):
+            read_settings(["--config", str(file)])
+
+
+@pytest.mark.parametrize("arguments", [["--nonsense"], ["--por", "1"], ["stray"], ["--port"], ["--demo=1"]])
+def test_unknown_option_ends_with_exit_code_2(arguments, capsys):
+    """No abbreviations either: a later option must not change what a script means."""
+    with pytest.raises(SystemExit) as ended:
+        read_settings(arguments)
+    assert ended.value.code == 2
+    assert "usage" in capsys.readouterr().err
+
+
+def test_help_ends_with_exit_code_0_and_names_every_option(capsys):
+    """With its default and what it is for."""
+    with pytest.raises(SystemExit) as ended:
+        read_settings(["--help"])
+    assert ended.value.code == 0
+    said = " ".join(capsys.readouterr().out.split())
+    for option in OPTIONS:
+        assert f"--{option.name}" in said
+        assert option.help in said
+
+
+def test_demo_with_a_library_of_one_s_own_is_refused(toml):
+    """It would silently be ignored; wherever the two come from."""
+    for arguments in (
+        ["--demo", "--visa-library", "@ivi"],
+        [*toml("demo = true\n", "demo.toml"), "--visa-library", "@ivi"],
+        [*toml('visa-library = "@ivi"\n', "library.toml"), "--demo"],
+    ):
+        with pytest.raises(SettingsError, match="--demo.*--visa-library"):
+            read_settings(arguments)
+
+
+def test_paths_are_made_absolute(monkeypatch, tmp_path):
+    """A daemon leaves the folder in which it was started."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/ann")
+    (tmp_path / "bench.yaml").touch()
+    settings = read_settings(["--run-dir", "run", "--audit-log", "~/audit", "--visa-library", "bench.yaml@sim"])
+    assert settings.run_dir == tmp_path / "run"
+    assert settings.audit_file == Path("/home/ann/audit")
+    assert settings.visa_library == f"{tmp_path}/bench.yaml@sim"
+
+
+@given(st.sampled_from([option.name for option in OPTIONS if not option.is_flag]), st.text(max_size=20))
+def test_no_text_raises_anything_but_a_settings_error(name, value):
+    """Whatever is typed."""
+    try:
+        read_settings([f"--{name}={value}"])
+    except SettingsError as error:
+        assert f"--{name}" in str(error)
+
+
+def test_parser_takes_nothing_that_the_table_does_not_have():
+    """One table: for the command line, the file and the reference page."""
+    actions = [action for action in parser()._actions if not isinstance(action, argparse._HelpAction)]
+    assert {action.dest for action in actions} == {option.field for option in OPTIONS} | {"config"}

@@ -1,0 +1,347 @@
+"""A conversation: when a request is complete, and that each has one reply which ends as it ended.
+
+The connection below and the front behind are played; time is the test's.
+"""
+
+import asyncio
+
+import pytest
+
+from front_proc.sessions import Client
+from front_proc.text_conversation import LINE_TIME, READ_AHEAD, SILENCE, Conversation
+from pyvisa_daemon.errors import Failure
+from tests.front_proc.playbook import FakeAudit
+
+
+class FakeLine:
+    """A connection: what was sent, and whether it goes on."""
+
+    def __init__(self):
+        self.sent = b""
+        self.is_over = False
+        self.is_paused = False
+
+    def send(self, data):
+        assert not self.is_over, "nothing is said after the end"
+        self.sent += data
+
+    def close(self):
+        self.is_over = True
+
+    end = close
+
+    def pause(self):
+        self.is_paused = True
+
+    def resume(self):
+        self.is_paused = False
+
+
+class FakeFront:
+    """As much of a front as the commands need that go to no instrument."""
+
+    def __init__(self):
+        self.audit = FakeAudit()
+        self.is_stopping = False
+        self.refusals = []
+        self.faults = []
+        self.known = asyncio.Event()
+
+    async def list_resources(self):
+        await self.known.wait()
+        return ["GPIB0::1::INSTR"]
+
+    def open_resources(self):
+        raise ZeroDivisionError("a fault of ours")
+
+    async def canonical(self, name):
+        if name != "GPIB0::1::INSTR":
+            raise Failure("VI_ERROR_INV_RSRC_NAME", name)
+        return name
+
+    def note_refusal(self, client, command, failure):
+        self.refusals.append((command, failure.token))
+
+    def note_fault(self, error):
+        self.faults.append(error)
+
+
+class Peer:
+    """Somebody at the other end."""
+
+    def __init__(self, stage, *, is_loopback=True):
+        self._stage = stage
+        self.line, self.front = FakeLine(), FakeFront()
+        self.client = Client("10.0.0.9:1", "text", is_loopback=is_loopback)
+        self.conversation = stage.result(self._begin())
+
+    async def _begin(self):
+        return Conversation(self.front, self.client, self.line)
+
+    def sends(self, data):
+        self.conversation.received(data)
+        self._stage.run()
+        return self.heard()
+
+    def heard(self):
+        sent, self.line.sent = self.line.sent, b""
+        return sent
+
+    def waits(self, seconds):
+        self._stage.pass_time(seconds)
+        return self.heard()
+
+    def half_closes(self):
+        self.conversation.at_end()
+        self._stage.run()
+        return self.heard()
+
+
+@pytest.fixture
+def peer(stage):
+    return Peer(stage)
+
+
+@pytest.mark.parametrize("terminator", [b"\n", b"\r\n"])
+def test_reply_ends_as_its_request_ended(peer, terminator):
+    """Also an error."""
+    assert peer.sends(b".#.ping" + terminator) == b"pong" + terminator
+    assert peer.sends(b".#.pong" + terminator).endswith(terminator)
+
+
+def test_requests_are_answered_in_their_order_one_at_a_time(peer):
+    """What was sent ahead waits."""
+    assert peer.sends(b".#.list_resources\n.#.ping\n.#.mode\r\n") == b""
+    peer.front.known.set()
+    assert peer.waits(0.1) == b'["GPIB0::1::INSTR"]\npong\nplain\r\n'
+
+
+def test_bytes_far_ahead_of_the_request_under_way_stay_in_the_socket(peer):
+    """Nobody's memory is filled by requests that are not answered yet."""
+    peer.sends(b".#.list_resources\n")
+    peer.sends(b".#.ping\n" * (READ_AHEAD // 8 + 2))
+    assert peer.line.is_paused
+    peer.front.known.set()
+    peer.waits(0.1)
+    assert not peer.line.is_paused
+
+
+def test_empty_line_is_no_request(peer):
+    """And has no reply; what follows has."""
+    assert peer.sends(b"\n\r\n\n.#.ping\n\n") == b"pong\n"
+
+
+# Without a terminator.
+
+
+def test_command_without_a_terminator_is_accepted_after_a_silence(peer):
+    """As the original's clients send it; its reply has none either."""
+    assert peer.sends(b".#.ping") == b""
+    assert peer.waits(SILENCE - 0.01) == b""
+    assert peer.waits(0.02) == b"pong"
+    assert peer.sends(b".#.ping") == b""
+    assert peer.waits(SILENCE + 0.01) == b"pong"
+
+
+def test_command_that_came_in_pieces_waits_for_its_terminator(peer):
+    """The next piece may be on its way."""
+    peer.sends(b".#.pi")
+    assert peer.sends(b"ng") == b""
+    assert peer.waits(SILENCE * 10) == b""
+    assert peer.sends(b"\n") == b"pong\n"
+
+
+def test_connection_that_sent_a_terminator_is_in_lines_for_good(peer):
+    """Nothing is ever guessed on it again."""
+    peer.sends(b".#.ping\n")
+    peer.sends(b".#.ping")
+    assert peer.waits(LINE_TIME - 1) == b""
+    assert peer.sends(b"\n") == b"pong\n"
+
+
+def test_command_without_a_terminator_waits_while_another_is_outstanding(peer):
+    """Two in one piece would be one."""
+    peer.sends(b".#.list_resources")
+    peer.waits(SILENCE + 0.01)
+    peer.sends(b".#.ping")
+    peer.front.known.set()
+    assert peer.waits(1) == b'["GPIB0::1::INSTR"]'
+
+
+@pytest.mark.parametrize(
+    "line", [b".#.nonsense", b".#.open_resource", b".#.write_binary D #11x", b".#.write_resource", b"...x"]
+)
+def test_incomplete_or_unknown_command_waits_for_its_terminator(peer, line):
+    """Then it is a timeout, nothing was executed, and the connection is closed."""
+    peer.sends(line)
+    assert peer.waits(LINE_TIME - 0.1) == b""
+    assert peer.waits(0.2).startswith(b".#.error LINE_TIMEOUT effect=none ")
+    assert peer.line.is_over
+
+
+@pytest.mark.parametrize(("is_loopback", "is_accepted"), [(True, True), (False, False)])
+def test_command_that_acts_is_accepted_without_a_terminator_from_loopback_only(stage, is_loopback, is_accepted):
+    """A truncated `VOLT 12` is `VOLT 1`."""
+    peer = Peer(stage, is_loopback=is_loopback)
+    peer.sends(b".#.write_resource VOLT 1")
+    assert (peer.waits(1) != b"") == is_accepted
+
+
+def test_question_is_accepted_without_a_terminator_from_anywhere(stage):
+    """It does no harm."""
+    peer = Peer(stage, is_loopback=False)
+    peer.sends(b".#.ping")
+    assert peer.waits(1) == b"pong"
+
+
+def test_half_close_ends_a_command_as_a_silence_does(peer):
+    """`printf .#.ping | nc -N HOST 1340`: the reply is still sent, then the connection ends."""
+    peer.sends(b".#.ping")
+    assert peer.half_closes() == b"pong"
+    assert peer.line.is_over
+
+
+def test_half_close_does_not_end_a_command_that_came_in_pieces(peer):
+    """A client that was killed in mid-command has half-closed as well."""
+    peer.sends(b".#.mo")
+    peer.sends(b"de tagged")
+    assert peer.half_closes() == b""
+    assert not peer.conversation.is_tagged
+    assert peer.line.is_over
+
+
+def test_half_close_leaves_what_is_under_way_its_reply(peer):
+    """And what was sent ahead of it."""
+    peer.sends(b".#.list_resources\n.#.ping\n")
+    peer.half_closes()
+    peer.front.known.set()
+    assert peer.waits(0.1) == b'["GPIB0::1::INSTR"]\npong\n'
+    assert peer.line.is_over
+
+
+# Lines that do not end.
+
+
+def test_line_has_ten_seconds_from_its_beginning(peer):
+    """A byte now and then does not prolong it."""
+    peer.sends(b".#.ping\n")
+    for _ in range(9):
+        assert peer.sends(b".") == b""
+        assert peer.waits(1.0) == b""
+    peer.sends(b".")
+    assert peer.waits(2.0).startswith(b".#.error LINE_TIMEOUT effect=none ")
+    assert peer.line.is_over
+
+
+def test_block_has_ten_seconds_for_every_piece(peer):
+    """It may be long."""
+    peer.sends(b".#.write_binary D #230")
+    for _ in range(29):
+        assert peer.waits(LINE_TIME - 1) == b""
+        assert peer.sends(b"x") == b""
+    assert peer.sends(b"x\n").startswith(b".#.error NO_RESOURCE effect=none ")
+
+
+def test_every_line_has_its_time_anew(peer):
+    """What one took the next does not miss."""
+    for _ in range(5):
+        peer.sends(b".#.p")
+        assert peer.waits(LINE_TIME - 1) == b""
+        assert peer.sends(b"ing\n") == b"pong\n"
+
+
+def test_time_of_a_line_does_not_run_while_a_request_is_under_way(peer):
+    """It is not looked at yet."""
+    peer.sends(b".#.list_resources\n.#.pi")
+    assert peer.waits(LINE_TIME * 3) == b""
+    peer.front.known.set()
+    assert peer.waits(1) == b'["GPIB0::1::INSTR"]\n'
+    assert peer.sends(b"ng\n") == b"pong\n"
+
+
+def test_line_that_is_too_long_ends_the_connection(peer):
+    """One error line, on record; what follows is not looked at."""
+    assert peer.sends(b"x" * 70_000).startswith(b".#.error LINE_TOO_LONG effect=none ")
+    assert peer.line.is_over
+    assert peer.sends(b"\n.#.ping\n") == b""
+    assert peer.front.audit.of("rejected", outcome="LINE_TOO_LONG")
+
+
+# Errors and modes.
+
+
+@pytest.mark.parametrize(
+    ("line", "token"),
+    [
+        (b".#.nonsense", b"UNKNOWN_COMMAND"),
+        (b".#.ping now", b"BAD_ARGUMENT"),
+        (b"\xff\xfe", b"UNKNOWN_COMMAND"),
+        (b".#.query_resource *IDN?", b"NO_RESOURCE"),
+        (b".#.read_resource GPIB0::1::INSTR", b"NO_RESOURCE"),
+        (b".#.use nonsense", b"VI_ERROR_INV_RSRC_NAME"),
+        (b".#.timeout", b"NO_RESOURCE"),
+        (b".#.help nonsense", b"UNKNOWN_COMMAND"),
+        (b".#.mode loud", b"BAD_ARGUMENT"),
+    ],
+)
+def test_refused_command_is_an_error_line_on_record_and_the_connection_goes_on(peer, line, token):
+    """Nothing of it was done."""
+    assert peer.sends(line + b"\n").startswith(b".#.error " + token + b" effect=none ")
+    assert [refusal[1] for refusal in peer.front.refusals] == [token.decode()]
+    assert peer.sends(b".#.ping\n") == b"pong\n"
+
+
+def test_fault_of_our_own_costs_one_reply(peer):
+    """It goes to the log; the client hears of it, and goes on."""
+    assert peer.sends(b".#.list_open_resources\n").startswith(b".#.error INTERNAL_ERROR ")
+    assert len(peer.front.faults) == 1
+    assert peer.sends(b".#.ping\n") == b"pong\n"
+
+
+def test_tagged_mode_marks_every_reply(peer):
+    """From its own on, until it is ended."""
+    assert peer.sends(b".#.mode tagged\n") == b"ok tagged\n"
+    assert peer.sends(b".#.ping\n") == b"ok pong\n"
+    assert peer.sends(b".#.nonsense\n").startswith(b"err .#.error UNKNOWN_COMMAND ")
+    assert peer.sends(b".#.mode plain\n") == b"plain\n"
+
+
+def test_commands_for_the_daemon_are_refused_from_elsewhere(stage):
+    """Loopback only."""
+    peer = Peer(stage, is_loopback=False)
+    assert peer.sends(b".!.end_daemon\n").startswith(b".#.error FORBIDDEN effect=none ")
+    assert peer.sends(b".!.status\n").startswith(b".#.error FORBIDDEN effect=none ")
+
+
+def test_daemon_that_stops_refuses_new_work(peer):
+    """It still says that it lives."""
+    peer.front.is_stopping = True
+    assert peer.sends(b".#.open_resource GPIB0::1::INSTR\n").startswith(b".#.error SHUTTING_DOWN effect=none ")
+    assert peer.sends(b".#.ping\n") == b"pong\n"
+
+
+# People.
+
+
+def test_people_get_readable_replies(peer):
+    """Over several lines, each ended as the request was."""
+    peer.front.known.set()
+    assert peer.sends(b"...list\r\n") == b"GPIB0::1::INSTR\r\n"
+    help_ = peer.sends(b"...help\n")
+    assert help_.count(b"\n") > 15
+    assert b"open_resource RESOURCE" in help_
+
+
+def test_bare_line_goes_to_the_current_resource_once_somebody_spoke_as_a_person(peer):
+    """Not before: a program's mistake must not reach an instrument."""
+    assert peer.sends(b"*IDN?\n").startswith(b".#.error UNKNOWN_COMMAND ")
+    peer.sends(b"...ping\n")
+    assert peer.sends(b"*IDN?\n").startswith(b".#.error NO_RESOURCE ")
+
+
+def test_nothing_happens_after_the_connection_is_gone(peer):
+    """What was under way is abandoned."""
+    peer.sends(b".#.list_resources\n.#.ping\n")
+    peer.conversation.left()
+    peer.front.known.set()
+    assert peer.waits(100) == b""

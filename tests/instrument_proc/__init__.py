@@ -1,0 +1,1 @@
+"""Tests of instrument_proc/: the pipe, and real child processes on simulated and loopback instruments."""

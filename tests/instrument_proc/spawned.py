@@ -1,0 +1,126 @@
+"""A real child process, started as `front_proc.child` starts one, and the front's end of its pipe in a test's hands."""
+
+import multiprocessing
+import os
+from pathlib import Path
+from typing import Any, Self
+
+from instrument_proc import pipe
+from instrument_proc.spawn import ChildSettings, run_child
+from pyvisa_daemon.framing import PIECE_SIZE
+from tests.support.waiting import DEADLINE
+
+_spawn = multiprocessing.get_context("spawn")
+
+
+class Answer:
+    """All that a child reported on one order, in order."""
+
+    def __init__(self, reports: list[pipe.Report]) -> None:
+        self.reports = reports
+
+    @property
+    def end(self) -> Any:
+        return self.reports[-1]
+
+    @property
+    def data(self) -> bytes:
+        """The pieces and what the end has."""
+        pieces = [report.data for report in self.reports if isinstance(report, pipe.Piece)]
+        return b"".join([*pieces, self.end.data])
+
+    @property
+    def steps(self) -> list[str]:
+        """The kinds of reports, several pieces being one step."""
+        kinds = [type(report).__name__ for report in self.reports]
+        return [kind for index, kind in enumerate(kinds) if index == 0 or kind != kinds[index - 1]]
+
+
+class SpawnedChild:
+    """One child. Every wait has a deadline."""
+
+    def __init__(self, library: str, folder: Path) -> None:
+        self._connection, theirs = _spawn.Pipe()
+        death_reader, self.death = _spawn.Pipe(duplex=False)
+        self._lock_file = str(folder / "resource.lock")
+        self.log_file = folder / "daemon.log"
+        self._library = library
+        settings = ChildSettings(library, str(self.log_file))
+        self.process = _spawn.Process(target=run_child, args=(theirs, death_reader, settings), daemon=True)
+        self.process.start()
+        theirs.close()
+        death_reader.close()
+        self._last_ticket = 0
+        self.warm = self.report()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.end()
+
+    @property
+    def pid(self) -> int:
+        assert self.process.pid is not None
+        return self.process.pid
+
+    def send(self, order: pipe.Order) -> None:
+        self._connection.send_bytes(pipe.encode(order))
+
+    def report(self) -> Any:
+        assert self._connection.poll(DEADLINE), "the child says nothing"
+        return pipe.decode_report(self._connection.recv_bytes())
+
+    def has_said_something(self, seconds: float) -> bool:
+        return self._connection.poll(seconds)
+
+    def open(
+        self, resource: str, attributes: pipe.Attributes | None = None, lock_file: str = "", library: str = ""
+    ) -> Any:
+        self.send(pipe.Open(resource, library or self._library, lock_file or self._lock_file, attributes or []))
+        return self.report()
+
+    def begin(self, call: str, *arguments: pipe.State, data: bytes = b"", attributes: Any = ()) -> int:
+        """Order a call without waiting for its reports; its ticket."""
+        self._last_ticket += 1
+        while len(data) > PIECE_SIZE:
+            self.send(pipe.Part(data[:PIECE_SIZE]))
+            data = data[PIECE_SIZE:]
+        self.send(pipe.Run(self._last_ticket, call, list(arguments), list(attributes), data))
+        return self._last_ticket
+
+    def run(self, call: str, *arguments: pipe.State, data: bytes = b"", attributes: Any = ()) -> Answer:
+        ticket = self.begin(call, *arguments, data=data, attributes=attributes)
+        reports = [self.report()]
+        while not isinstance(reports[-1], pipe.Done):
+            reports.append(self.report())
+        assert {report.ticket for report in reports} == {ticket}
+        return Answer(reports)
+
+    def hang_up(self) -> None:
+        """The front is gone: both pipes close."""
+        self._connection.close()
+        self.death.close()
+
+    def exit_code(self) -> int:
+        """Its exit code, once it has ended."""
+        self.process.join(DEADLINE)
+        assert self.process.exitcode is not None, "the child lives on"
+        return self.process.exitcode
+
+    def end(self) -> None:
+        if self.process.exitcode is None:
+            self.process.kill()
+        self.process.join(DEADLINE)
+        self.process.close()
+        for end in (self._connection, self.death):
+            if not end.closed:
+                end.close()
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
