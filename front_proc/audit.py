@@ -7,13 +7,15 @@ Events of the audit: EVENTS. To add one: a row there and a call of `Audit.record
 """
 
 import contextlib
+import io
+import os
 import queue
 import threading
 import time
 from collections.abc import MutableMapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import msgspec
 import structlog
@@ -57,16 +59,32 @@ def _json(record: dict[str, Any], **_: Any) -> bytes:
     return msgspec.json.encode(record)
 
 
+class _WholeLines(io.FileIO):
+    """A file that takes a line whole or not at all: a full disk leaves none torn, and none for later."""
+
+    def write(self, line: Any) -> int:
+        """All of `line`. Raises OSError."""
+        begin = os.fstat(self.fileno()).st_size
+        left = memoryview(line)
+        try:
+            while left:
+                left = left[super().write(left) or 0 :]
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self.fileno(), begin)
+            raise
+        return len(line)
+
+
 class LogWriter:
     """A file that a thread writes: `put` never blocks and never fails."""
 
     def __init__(self, file: Path) -> None:
         """Open `file` for appending, readable by its owner only. Raises OSError."""
         file.touch(mode=0o600, exist_ok=True)
-        # Unbuffered: what could not be written must not be written later, behind the record of its loss.
-        self._file: BinaryIO = file.open("ab", buffering=0)
+        self._file = _WholeLines(file, "ab")
         self._logger = structlog.wrap_logger(
-            structlog.BytesLogger(self._file),
+            structlog.BytesLogger(cast(BinaryIO, self._file)),
             processors=[_moment_first, structlog.processors.JSONRenderer(serializer=_json)],
         )
         self._records: queue.Queue[dict[str, Any] | None] = queue.Queue(QUEUE_LIMIT)
@@ -89,7 +107,7 @@ class LogWriter:
             self._thread.join(limit)
 
     def _write(self) -> None:
-        with self._file:
+        with contextlib.closing(self._file):
             while (record := self._records.get()) is not None:
                 if self._lost and self._write_one({"time": time.time(), "event": "gap", "lost": self._lost}):
                     self._lost = 0
@@ -102,7 +120,7 @@ class LogWriter:
         record["time"] = moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
         try:
             self._logger.msg(**record)
-        except OSError:
+        except (OSError, TypeError, ValueError):  # a full disk, or a field that JSON does not know
             return False
         return True
 

@@ -119,8 +119,8 @@ class Front:
         """viClose. With no linger, returns when the instrument's process has ended, if this was the last session."""
         resource = session.resource
         resource.drop_session(session)
-        if not resource.sessions and self.linger <= 0:
-            await resource.closed()
+        if resource.keeper.child is not None and not resource.sessions and self.linger <= 0:
+            await resource.end_of_process()
 
     async def known(self, name: str) -> Resource:
         """The resource of that name. Raises Failure(NO_RESOURCE) unless it has a process or waits for one."""

@@ -18,7 +18,7 @@ from front_proc.child import ChildProcess
 from front_proc.lifecycle import Action, Breaker, Event, State, transition
 from front_proc.tickets import Outcome, failed
 from instrument_proc import pipe
-from pyvisa_daemon.errors import Failure
+from pyvisa_daemon.errors import Effect, Failure
 
 #: Seconds each of these may take; a command's own deadline is its VISA timeout and the grace.
 OPEN_TIME = 15.0
@@ -74,6 +74,10 @@ class Owner(Protocol):
     def fail_running(self, token: str, text: str) -> None: ...
 
     def fail_queued(self, refusal: Outcome) -> None: ...
+
+    def process_ended(self) -> None:
+        """The process is gone, or will never be."""
+        ...
 
     def forget(self) -> None: ...
 
@@ -154,11 +158,13 @@ class Keeper:
         if not isinstance(report, pipe.Opened):
             self._owner.reported(report)
             return
+        if self.state is not State.OPENING:
+            return  # it crossed a kill
         name = self._owner.name
         if report.status < 0:
             self._is_unreachable = True
             self._blame(report.text)
-            self.refusal = Outcome(report.status, token=report.token, text=f"{name}: {report.text}")
+            self.refusal = Outcome(report.status, token=report.token, effect=Effect.NONE, text=f"{name}: {report.text}")
             self._house.audit.record("unreachable", resource=name, error=report.text, outcome=report.token)
             self.fire(Event.REFUSED)
             return
@@ -189,6 +195,7 @@ class Keeper:
             self.refusal = failed("INSTRUMENT_CRASHED", self.reason)
             self._house.audit.record("crashed", **details)
         self.fire(self._verdict())
+        self._owner.process_ended()
 
     def _verdict(self) -> Event:
         """How a death goes on."""
@@ -299,6 +306,7 @@ class Keeper:
     def _call_wedged(self) -> None:
         self.refusal = failed("INSTRUMENT_WEDGED", f"process {self._pid} does not die: the kernel holds it")
         self._house.audit.record("wedged", resource=self._owner.name, pid=self._pid)
+        self._owner.process_ended()  # for those who wait, though the kernel still has it
 
     def _forget(self) -> None:
         self.arm(None)

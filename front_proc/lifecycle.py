@@ -117,7 +117,7 @@ TRANSITIONS: dict[State, dict[Event, tuple[State, tuple[Action, ...]]]] = {
         E.DISPATCHED: (S.BUSY, ()),
         E.DIRTY: (S.RESYNC, ()),
         E.GARBAGE: (S.KILLING, (A.FAIL_QUEUED, A.KILL)),
-        E.RESTART: (S.KILLING, (A.KILL,)),
+        E.RESTART: (S.KILLING, (A.FAIL_QUEUED, A.KILL)),
         E.CLOSE: (S.CLOSING, (A.FAIL_QUEUED, A.SEND_CLOSE)),
         **_after_death(A.FAIL_QUEUED),
     },
@@ -169,8 +169,7 @@ TRANSITIONS: dict[State, dict[Event, tuple[State, tuple[Action, ...]]]] = {
         E.GARBAGE: (S.KILLING, (A.KILL,)),
         E.RESTART: (S.KILLING, (A.KILL,)),
         # What was asked for while it closed is served by a new process.
-        E.DIED: (S.CLOSED, (A.FORGET,)),
-        E.DIED_START: (S.STARTING, (A.TAKE_CHILD,)),
+        **_AFTER_DEATH,
     },
 }
 

@@ -60,6 +60,7 @@ class Resource:
         self._linger_timer: asyncio.TimerHandle | None = None
         self._retry_at = 0.0
         self._closed = asyncio.Event()
+        self._process_ended = asyncio.Event()
 
     # What clients ask.
 
@@ -107,6 +108,8 @@ class Resource:
         session.client.sessions.discard(session)
         for ticket in self._queue.withdraw(lambda ticket: ticket.session is session):
             self.finish(ticket, failed("CLIENT_GONE"))
+        if self._running is not None and self._running.session is session and session.timeout_ms is None:
+            self.keeper.arm(self._house.grace)  # nobody else would ever end it
         self._hold.left(session)
         self._house.audit.record("close", **session.client.who(), resource=self.name)
         self._linger()
@@ -138,6 +141,10 @@ class Resource:
     async def closed(self) -> None:
         """Return when nothing of it is left: no session, no process."""
         await self._closed.wait()
+
+    async def end_of_process(self) -> None:
+        """Return when the process that there is now has ended, or cannot be killed."""
+        await self._process_ended.wait()
 
     @property
     def is_busy(self) -> bool:
@@ -192,7 +199,8 @@ class Resource:
 
     def reported(self, report: pipe.Report) -> None:
         if isinstance(report, pipe.Done) and report.ticket == _RESYNC:
-            self._resynchronised(report)
+            if self.keeper.state is State.RESYNC:
+                self._resynchronised(report)
             return
         ticket = self._running
         if ticket is None or getattr(report, "ticket", None) != ticket.number:
@@ -215,6 +223,7 @@ class Resource:
         for _, future in opens:
             if not future.done():
                 future.set_exception(Failure(refusal.token, refusal.text, Effect.NONE, refusal.status))
+        self._linger()  # they may have been all who wanted it
 
     def fail_running(self, token: str, text: str) -> None:
         ticket, self._running = self._running, None
@@ -227,6 +236,10 @@ class Resource:
         for ticket in self._queue.withdraw(lambda _: True):
             ticket.session.generation = None
             self.finish(ticket, refusal)
+
+    def process_ended(self) -> None:
+        self._process_ended.set()
+        self._process_ended = asyncio.Event()
 
     def forget(self) -> None:
         self._stop_lingering()
@@ -301,6 +314,8 @@ class Resource:
         self._running = None
         outcome = Outcome(report.status, report.value, report.data, report.token, report.effect, report.text)
         self._hold.ended(ticket, outcome, report.dirty, time.monotonic())
+        if ticket.session not in self.sessions:
+            self._hold.left(ticket.session)  # it closed meanwhile
         if outcome.failed and not ticket.is_started:
             self.attributes.are_unknown()
         elif ticket.call == "set_attribute" and not outcome.failed:

@@ -15,7 +15,7 @@ import msgspec
 
 from front_proc import status as status_report
 from front_proc.sessions import VI_TMO_INFINITE
-from front_proc.text_framing import answer, as_block, escape, unescape
+from front_proc.text_framing import answer, as_block, block_end, block_start, escape, unescape
 from pyvisa_daemon.errors import Failure
 from pyvisa_daemon.program_message import contains_query
 from pyvisa_daemon.version import __version__
@@ -104,11 +104,9 @@ def message(usage: str, argument: bytes) -> Arguments:
 
 def block_message(usage: str, argument: bytes) -> Arguments:
     """`[@RESOURCE] COMMAND #<n><len><bytes>`; the bytes may be anything."""
-    from front_proc.text_framing import block_start
-
     start = block_start(argument)
-    if start is None:
-        raise Failure("BAD_ARGUMENT", f"no block in it; usage: {usage}")
+    if start is None or block_end(argument, start) != len(argument):
+        raise Failure("BAD_ARGUMENT", f"no whole block in it; usage: {usage}")
     head = message(usage, argument[:start])
     return Arguments(target=head.target, message=head.message + argument[start:])
 
@@ -178,7 +176,7 @@ async def timeout(conversation: "Conversation", arguments: Arguments) -> Reply:
 def _milliseconds(word: str) -> int:
     if word.lower() == "inf":
         return VI_TMO_INFINITE
-    if not word.isascii() or not word.isdigit() or int(word) >= VI_TMO_INFINITE:
+    if not word.isascii() or not word.isdigit() or len(word) > 10 or int(word) >= VI_TMO_INFINITE:
         raise Failure("BAD_ARGUMENT", f"{word!r} is no timeout: milliseconds from 0 to {VI_TMO_INFINITE - 1}, or inf")
     return int(word)
 

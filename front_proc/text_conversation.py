@@ -63,6 +63,8 @@ class Conversation:
         #: When the unfinished line at hand has to be whole.
         self._line_due: float | None = None
         self._saw_terminator = False
+        #: What is unfinished came at once, and while nothing was outstanding.
+        self._is_one_piece = True
         self._saw_person = False
         self._is_at_end = False
         self._is_over = False
@@ -75,10 +77,10 @@ class Conversation:
         """More bytes from the client."""
         if self._is_over:
             return
-        was_empty = not self._reader
+        self._is_one_piece = not self._reader and self._task is None
         self._reader.feed(data)
         if self._task is None:
-            self._next(in_one_piece=was_empty)
+            self._next()
         elif len(self._reader) > READ_AHEAD:
             self._line.pause()
 
@@ -86,7 +88,7 @@ class Conversation:
         """The client will send no more; it may still read."""
         self._is_at_end = True
         if self._task is None:
-            self._next(in_one_piece=True)
+            self._next()
 
     def left(self) -> None:
         """The connection is gone."""
@@ -97,7 +99,7 @@ class Conversation:
 
     # Requests, one at a time.
 
-    def _next(self, *, in_one_piece: bool = False) -> None:
+    def _next(self) -> None:
         """Begin the next request if it is whole; else see to it that it does not take for ever."""
         self._stop_timer()
         try:
@@ -117,7 +119,7 @@ class Conversation:
         elif self._reader:
             if self._line_due is None or self._reader.is_in_block:  # a block has its time with every piece
                 self._line_due = self._loop.time() + LINE_TIME
-            if in_one_piece and self._is_acceptable_unterminated():
+            if self._is_acceptable_unterminated():
                 self._timer = self._loop.call_later(SILENCE, self._accept_silence)
             else:
                 self._timer = self._loop.call_at(self._line_due, self._line_timed_out)
@@ -131,7 +133,7 @@ class Conversation:
         self._give_up(Failure("LINE_TIMEOUT", f"no end of line within {LINE_TIME:g} s"))
 
     def _is_acceptable_unterminated(self) -> bool:
-        if self._saw_terminator:
+        if self._saw_terminator or not self._is_one_piece:
             return False
         try:
             _, row, _ = parse(self._reader.rest())

@@ -73,17 +73,17 @@ class RequestReader:
             if len(self._buffer) > LINE_LIMIT + 1 or (len(self._buffer) > LINE_LIMIT and self._buffer[-1:] != b"\r"):
                 raise Failure("LINE_TOO_LONG", f"a line has at most {LINE_LIMIT} bytes")
             return None
-        return self._take(end, None)
+        return self._take(end - (self._buffer[end - 1 : end] == b"\r"), None)
 
     def _take(self, end: int, block_at: int | None) -> Request:
-        """The request that ends with the LF at `end`."""
-        has_cr = end > 0 and self._buffer[end - 1 : end] == b"\r"
-        line = bytes(self._buffer[: end - has_cr])
-        del self._buffer[: end + 1]
+        """The request whose terminator begins at `end`."""
+        terminator = b"\n" if self._buffer[end : end + 1] == b"\n" else b"\r\n"
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + len(terminator)]
         self._searched = 0
         if block_at is None and len(line) > LINE_LIMIT:
             raise Failure("LINE_TOO_LONG", f"a line has at most {LINE_LIMIT} bytes")
-        return Request(line, b"\r\n" if has_cr else b"\n", block_at)
+        return Request(line, terminator, block_at)
 
     def _line_with_block(self, start: int, end: int) -> Request | None:
         if len(self._buffer) <= end:
@@ -94,24 +94,23 @@ class RequestReader:
         if behind[:1] != b"\n" and behind != b"\r\n":
             raise Failure("BAD_ARGUMENT", "a block must be followed by the line's end")
         self._block = None
-        return self._take(end + (behind[:1] == b"\r"), start)
+        return self._take(end, start)
 
     def _find_block(self) -> None:
         """Note where the block of the line under way begins and ends, if it has one and its header is whole."""
         line_end = self._buffer.find(b"\n")
-        head = bytes(self._buffer[: line_end if line_end >= 0 else LINE_LIMIT])
+        head = bytes(self._buffer[: LINE_LIMIT if line_end < 0 else min(line_end, LINE_LIMIT)])
         if not self._takes_block(head):
             return
         start = block_start(head)
         if start is None:
             return
-        first = start + 2 + int(head[start + 1 : start + 2])
-        digits = bytes(self._buffer[start + 2 : first])
-        if len(digits) < first - start - 2 or not digits.isdigit():
+        end = block_end(bytes(self._buffer[: start + 11]), start)
+        if end is None:
             return
-        if int(digits) > BLOCK_LIMIT:
+        if end - start > BLOCK_LIMIT:
             raise Failure("LINE_TOO_LONG", f"a block has at most {BLOCK_LIMIT} bytes")
-        self._block = (start, first + int(digits))
+        self._block = (start, end)
 
 
 def block_start(line: bytes) -> int | None:
@@ -125,6 +124,13 @@ def block_start(line: bytes) -> int | None:
         elif byte == 0x23 and line[position - 1 : position] in (b" ", b",") and _BLOCK_HEADER.match(line, position):
             return position
     return None
+
+
+def block_end(line: bytes, start: int) -> int | None:
+    """Where the block that begins at `start` ends, by its header; None if that is not whole or not sound."""
+    first = start + 2 + int(line[start + 1 : start + 2])
+    digits = line[start + 2 : first]
+    return first + int(digits) if len(digits) == first - start - 2 and digits.isdigit() else None
 
 
 def as_block(data: bytes) -> bytes:
@@ -157,6 +163,8 @@ def unescape(text: str) -> bytes:
     r"""A termination as typed: `\n`, `\r\n`, `\x04`, `none`. Raises Failure(BAD_ARGUMENT)."""
     if text == "none":
         return b""
+    if not text.isascii():
+        raise Failure("BAD_ARGUMENT", f"{text!r} is no termination: other bytes than ASCII are written \\xHH")
 
     def plain(match: re.Match[str]) -> str:
         escape = match.group()
@@ -166,13 +174,15 @@ def unescape(text: str) -> bytes:
             return chr(int(escape[2:], 16))
         raise Failure("BAD_ARGUMENT", f"{escape!r} is no escape: \\n \\r \\t \\0 \\\\ \\xHH are")
 
-    return _ESCAPED.sub(plain, text).encode("latin-1", "replace")
+    return _ESCAPED.sub(plain, text).encode("latin-1")
 
 
 def escape(termination: bytes) -> str:
     r"""A termination as `unescape` takes it."""
     if not termination:
         return "none"
+    if termination == b"none":
+        return "\\x6eone"
     names = {value: key for key, value in _ESCAPES.items()}
 
     def escaped(character: str) -> str:

@@ -98,10 +98,9 @@ def read_message(exchange: Exchange) -> Result:
     """viRead to the end of the message."""
     exchange.dirty = True
     last = b""
-    for data in _message(exchange.session):
-        if last:
+    for last, is_end in _message(exchange.session):
+        if not is_end:
             exchange.piece(last)
-        last = data
     exchange.dirty = False
     return Result(data=last)
 
@@ -116,49 +115,59 @@ def query_block(exchange: Exchange) -> Result:
     """viWrite, then the content of a block answer (IEEE 488.2, 8.7.9), or the raw bytes of any other."""
     exchange.write()
     chunks = _message(exchange.session)
-    first = next(chunks)
-    message = chain([first], chunks)
-    block = _block(first)
+    beginning = next(chunks)
+    message = chain([beginning], chunks)
+    block = _block(beginning[0])
+    last = b""
     if block is not None:
         _give_content(exchange, message, block)
-        last = b""
-    elif first[:2] == b"#0":  # of indefinite length: to END, and the LF before it is none of it
-        last = exchange.give(b"".join(message)[2:].removesuffix(b"\n"))
     else:
-        last = exchange.give(b"".join(message))
+        last = _give_to_end(exchange, message, is_indefinite=beginning[0][:2] == b"#0")
     exchange.dirty = False
     return Result(data=last)
 
 
-def _give_content(exchange: Exchange, message: Iterator[bytes], block: range) -> None:
+def _give_to_end(exchange: Exchange, message: Iterator[tuple[bytes, bool]], *, is_indefinite: bool) -> bytes:
+    """Send `message` as it comes, but its last chunk, which is returned. Of a block of indefinite length neither the
+    `#0` nor the LF before END is content."""
+    start = 2 if is_indefinite else 0
+    data = b""
+    for chunk, is_end in message:
+        data, start = chunk[start:], 0
+        if not is_end:
+            exchange.piece(data)
+    return data.removesuffix(b"\n") if is_indefinite else data
+
+
+def _give_content(exchange: Exchange, message: Iterator[tuple[bytes, bool]], block: range) -> None:
     """Send the content of the block in `message` as it comes; what is around it is dropped."""
     start, left = block.start, len(block)
-    for data in message:
+    for data, _ in message:
         content = data[start : start + left]
-        if content:
-            exchange.piece(content)
+        exchange.piece(content)
         start, left = 0, left - len(content)
     if left:
         raise CallError(StatusCode.error_io, f"the instrument's block ended {left} bytes early")
 
 
-def _message(session: VisaSession) -> Iterator[bytes]:
-    """The chunks of one message: to END, or to the termination character behind a block that it may begin with."""
+def _message(session: VisaSession) -> Iterator[tuple[bytes, bool]]:
+    """The chunks of one message, each with whether it is the last: to END, or to the termination character behind a
+    block that the message may begin with."""
     data, status = session.read(CHUNK)
-    yield data
     block = None if session.marks_end else _block(data)
     if block is not None and len(data) <= block.stop:
         # The character that ends messages may be any byte of a block: it is off while the rest goes by.
         with _termination_off(session):
             missing = block.stop - len(data)
             while missing:
+                yield data, False
                 data, _ = session.read(min(missing, PIECE_SIZE))
-                yield data
                 missing -= len(data)
         status = StatusCode.success_max_count_read
     while status == StatusCode.success_max_count_read:
+        yield data, False
         data, status = session.read(CHUNK)
-        yield data
+    yield data, True
 
 
 def _block(beginning: bytes) -> range | None:
@@ -191,8 +200,10 @@ def _termination_off(session: VisaSession) -> Iterator[None]:
 def clear(exchange: Exchange) -> Result:
     """viClear. Where a library has no device clear, what it would achieve is done by hand: both buffers are emptied."""
     exchange.writing()
+    session = exchange.session
     try:
-        exchange.session.clear()
+        # A raw socket has no device clear: emptying it does not cure an answer that is still on its way.
+        session.resynchronise() if session.is_socket else session.clear()
     except CallError as error:
         if error.status != StatusCode.error_nonsupported_operation:
             raise

@@ -8,12 +8,12 @@ from multiprocessing.connection import Connection
 
 import pyvisa.resources  # noqa: F401 - a warm child has imported all that an open needs
 from pyvisa import highlevel
+from pyvisa.constants import StatusCode
 
 from instrument_proc import pipe
 from instrument_proc.calls import CALLS, Exchange, Result
-from instrument_proc.guard import DeathPipe, bound_orphan_close, lock_resource
-from instrument_proc.libraries import CallError, VisaSession, attempt, canonical, find_all, load
-from pyvisa_daemon.errors import Effect
+from instrument_proc.guard import DeathPipe, ResourceBusyError, bound_orphan_close, lock_resource
+from instrument_proc.libraries import CallError, VisaSession, canonical, find_all, load
 from pyvisa_daemon.framing import FRAME_LIMIT
 
 
@@ -40,60 +40,64 @@ class Child:
 
     def serve(self) -> None:
         """Answer orders until Close; an orphan closes its instrument, within bounds."""
+        is_over = False
         try:
-            while True:
+            while not is_over:
                 order = pipe.decode_order(self._connection.recv_bytes(FRAME_LIMIT))
+                is_over = isinstance(order, pipe.Close)
                 with self._death.armed():
-                    if isinstance(order, pipe.Close):
-                        self._close()
-                        self._send(pipe.Closed())
-                        return
-                    self._obey(order)
+                    report = self._obey(order)
+                if report is not None:
+                    self._send(report)
         except (EOFError, ConnectionError):
             bound_orphan_close()
             self._close()
 
-    def _obey(self, order: pipe.Order) -> None:
+    def _obey(self, order: pipe.Order) -> pipe.Report | None:
+        """Carry out one order; the report that ends it, if one does."""
         match order:
             case pipe.Part():
                 self._parts.append(order.data)
+                return None
             case pipe.Run():
-                self._run(order)
+                return self._run(order)
             case pipe.Name():
-                self._name(order.resource)
+                return self._name(order.resource)
             case pipe.List():
-                self._list(order.library)
+                return self._list(order.library)
             case pipe.Open():
-                self._open(order)
+                return self._open(order)
+            case pipe.Close():
+                self._close()
+                return pipe.Closed()
 
     def _send(self, report: pipe.Report) -> None:
         self._connection.send_bytes(pipe.encode(report))
 
-    def _name(self, resource: str) -> None:
+    def _name(self, resource: str) -> pipe.Named:
         try:
-            self._send(pipe.Named(canonical(resource), ""))
+            return pipe.Named(canonical(resource), "")
         except CallError as error:
-            self._send(pipe.Named(None, error.text))
+            return pipe.Named(None, error.text)
 
-    def _list(self, specification: str) -> None:
+    def _list(self, specification: str) -> pipe.Listed:
         try:
-            self._send(pipe.Listed(find_all(load(specification)), 0, "", ""))
+            return pipe.Listed(find_all(load(specification)), 0, "", "")
         except CallError as error:
-            self._send(pipe.Listed([], error.status, error.token, error.text))
+            return pipe.Listed([], error.status, error.token, error.text)
 
-    def _open(self, order: pipe.Open) -> None:
+    def _open(self, order: pipe.Open) -> pipe.Opened:
         try:
-            self._lock = attempt(lambda: lock_resource(order.lock_file))
+            self._lock = _locked(order.lock_file)
             self._session = VisaSession(order.library, order.resource)
             local = self._session.local_attributes()
             for attribute, state in order.attributes:
                 self._session.set_attribute(attribute, state)
         except CallError as error:
-            self._send(pipe.Opened(error.status, error.token, error.text, False, []))
-            return
-        self._send(pipe.Opened(0, "", "", self._session.marks_end, local))
+            return pipe.Opened(error.status, error.token, error.text, False, [])
+        return pipe.Opened(0, "", "", self._session.marks_end, local)
 
-    def _run(self, order: pipe.Run) -> None:
+    def _run(self, order: pipe.Run) -> pipe.Done:
         data = b"".join([*self._parts, order.data])
         self._parts.clear()
         assert self._session is not None, "the front runs nothing before Opened"
@@ -109,27 +113,11 @@ class Child:
             self._send(pipe.Started(order.ticket))
             result: Result = CALLS[order.call](exchange, *order.arguments)
         except CallError as error:
-            self._send(
-                pipe.Done(
-                    order.ticket,
-                    error.status,
-                    token=error.token,
-                    effect=exchange.effect_of(error),
-                    dirty=exchange.dirty,
-                    text=error.text,
-                )
+            effect = exchange.effect_of(error)
+            return pipe.Done(
+                order.ticket, error.status, token=error.token, effect=effect, dirty=exchange.dirty, text=error.text
             )
-            return
-        self._send(
-            pipe.Done(
-                order.ticket,
-                result.status,
-                result.value,
-                result.data,
-                effect=Effect.DONE,
-                dirty=exchange.dirty,
-            )
-        )
+        return pipe.Done(order.ticket, result.status, result.value, result.data, dirty=exchange.dirty)
 
     def _close(self) -> None:
         if self._session is None:
@@ -138,3 +126,13 @@ class Child:
             self._session.close()
         except CallError:
             return  # the process ends now; the kernel closes what the library could not
+
+
+def _locked(lock_file: str) -> int:
+    """The resource's lock, for as long as this process lives. Raises CallError: never one that says "not found"."""
+    try:
+        return lock_resource(lock_file)
+    except ResourceBusyError as error:
+        raise CallError(StatusCode.error_resource_busy, str(error)) from error
+    except OSError as error:
+        raise CallError(StatusCode.error_system_error, f"{lock_file} cannot be locked: {error.strerror}") from error

@@ -18,7 +18,6 @@ from pyvisa import constants, errors, highlevel, rname
 from pyvisa.constants import InterfaceType, ResourceAttribute, StatusCode
 from pyvisa.typing import VISARMSession, VISASession
 
-from instrument_proc.guard import ResourceBusyError
 from instrument_proc.pipe import Attributes, State
 
 T = TypeVar("T")
@@ -52,7 +51,6 @@ _STATUS_OF: tuple[tuple[type[BaseException], StatusCode], ...] = (
     (TimeoutError, StatusCode.error_timeout),
     (ConnectionError, _LOST),
     (EOFError, _LOST),
-    (ResourceBusyError, StatusCode.error_resource_busy),
     (PermissionError, StatusCode.error_no_permission),
     (FileNotFoundError, _NOT_REACHED),
     (MemoryError, StatusCode.error_allocation),

@@ -1,14 +1,13 @@
 """A real child process, started as `front_proc.child` starts one, and the front's end of its pipe in a test's hands."""
 
 import multiprocessing
-import os
 from pathlib import Path
 from typing import Any, Self
 
 from instrument_proc import pipe
 from instrument_proc.spawn import ChildSettings, run_child
 from pyvisa_daemon.framing import PIECE_SIZE
-from tests.support.waiting import DEADLINE
+from tests.support.waiting import DEADLINE, wait_until
 
 _spawn = multiprocessing.get_context("spawn")
 
@@ -102,6 +101,11 @@ class SpawnedChild:
         self._connection.close()
         self.death.close()
 
+    def wait_until_it_sleeps(self) -> None:
+        """It has done what it was told and waits: for an order, or in a call."""
+        stat = Path(f"/proc/{self.pid}/stat")
+        wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "S", what="the child sleeps")
+
     def exit_code(self) -> int:
         """Its exit code, once it has ended."""
         self.process.join(DEADLINE)
@@ -116,11 +120,3 @@ class SpawnedChild:
         for end in (self._connection, self.death):
             if not end.closed:
                 end.close()
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False

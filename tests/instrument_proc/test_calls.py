@@ -100,14 +100,10 @@ def test_block_answer_gives_its_content_whatever_bytes_it_holds(marks_end, lengt
 
 
 @interfaces
-@given(length=lengths, beginning=st.sampled_from([b"", b"#", b"#H20", b"#a", b"1,#15", b"#12"]))
+@given(length=lengths, beginning=st.sampled_from([b"", b"#H20", b"#a", b"##", b"1,#15", b"#5x", b" #15"]))
 def test_answer_that_is_no_block_comes_as_it_is(marks_end, length, beginning):
     """To its end, in its order, however long it is."""
-    if beginning == b"#12" and length >= 2:
-        beginning = b"##"
     message = beginning + b"0123456789"[: length % 10] + b"x" * length + b"\n"
-    if beginning == b"#12":
-        return
     assert carry_out("query_block", message, marks_end=marks_end)[0] == message
 
 
@@ -136,14 +132,12 @@ def test_front_is_told_something_between_any_two_reads(call, marks_end, kind):
 
 
 @interfaces
-@pytest.mark.parametrize("message", [b"#19abc\n", b"#219abcdefghi\n", b"#10"])
+@pytest.mark.parametrize("message", [b"#19abc\n", b"#219abcdefghi\n"])
 def test_block_that_is_cut_short_is_an_error(marks_end, message):
     """Never a shorter answer that looks whole."""
     log = []
     session = FakeSession(message, log, marks_end=marks_end)
     exchange = Exchange(session, b"X?\n", lambda: None, lambda _: None)
-    if message == b"#10":
-        pytest.skip("an empty block without a terminator: END or a timeout says so")
     with pytest.raises(CallError):
         CALLS["query_block"](exchange)
     assert exchange.dirty

@@ -1,9 +1,10 @@
-"""A real child on a simulated instrument and on a scripted one: every call, every way to fail, and what it says of it."""
+"""A real child on a simulated instrument and on a scripted one: every call, every way to fail, and what it says."""
 
 import os
 import signal
 import socket as sockets
 import struct
+from urllib.parse import quote
 
 import pytest
 from pyvisa.constants import ResourceAttribute
@@ -86,10 +87,10 @@ def test_open_tells_the_local_attributes_and_whether_the_interface_marks_end(chi
     assert set(known) <= {int(attribute) for attribute in LOCAL_ATTRIBUTES}
 
 
-def test_open_of_a_serial_line_or_socket_marks_no_end(child_factory, simulation, instrument):
+def test_open_of_a_serial_line_or_socket_marks_no_end(child_factory, simulation, instrument, tmp_path):
     """A termination character ends messages there."""
     assert not child_factory(simulation).open("ASRL1::INSTR").ends
-    assert not child_factory("@py").open(instrument.resource, lock_file=os.devnull).ends
+    assert not child_factory("@py").open(instrument.resource, lock_file=str(tmp_path / "other.lock")).ends
 
 
 def test_open_sets_the_attributes_that_are_to_be_restored(child_factory, simulation):
@@ -100,13 +101,12 @@ def test_open_sets_the_attributes_that_are_to_be_restored(child_factory, simulat
     assert child.run("get_attribute", TIMEOUT_VALUE).end.value == 777
 
 
-def test_local_attributes_can_all_be_set_to_what_they_are(child_factory, simulation, instrument):
+def test_local_attributes_can_all_be_set_to_what_they_are(child_factory, simulation, instrument, tmp_path):
     """The front sets them all when it does not know which of them are set."""
-    for child, resource in [
-        (child_factory(simulation), "GPIB0::8::INSTR"),
-        (child_factory("@py"), instrument.resource),
-    ]:
-        opened = child.open(resource, lock_file=os.devnull)
+    for library, resource in [(simulation, "GPIB0::8::INSTR"), ("@py", instrument.resource)]:
+        child = child_factory(library)
+        opened = child.open(resource, lock_file=str(tmp_path / quote(resource, safe="")))
+        assert opened.attributes
         assert child.run("read_stb", attributes=opened.attributes).reports[0] == pipe.Started(1)
 
 
@@ -153,7 +153,7 @@ def test_open_of_an_instrument_that_another_process_holds_is_refused_with_its_pi
 
 
 def test_open_without_a_place_for_the_lock_file_is_no_reason_to_look_elsewhere(child_factory, simulation, tmp_path):
-    """"Not found" would send the client to its local VISA, and two programs to one instrument."""
+    """Not found, it would send the client to its local VISA, and so two programs to one instrument."""
     opened = child_factory(simulation).open("GPIB0::8::INSTR", lock_file=str(tmp_path / "gone" / "resource.lock"))
     assert opened.status < 0
     assert opened.status not in NOT_FOUND
@@ -455,7 +455,6 @@ def test_frame_over_the_limit_ends_the_process(child_factory, simulation):
         (sockets.gaierror(-2, "unknown"), "VI_ERROR_RSRC_NFOUND"),
         (FileNotFoundError(2, "no such device"), "VI_ERROR_RSRC_NFOUND"),
         (TimeoutError("slow"), "VI_ERROR_TMO"),
-        (sockets.timeout("slow"), "VI_ERROR_TMO"),
         (ConnectionResetError(104, "reset"), "VI_ERROR_CONN_LOST"),
         (BrokenPipeError(32, "broken pipe"), "VI_ERROR_CONN_LOST"),
         (ConnectionAbortedError(103, "aborted"), "VI_ERROR_CONN_LOST"),

@@ -20,7 +20,7 @@ BACKENDS = Path(__file__).parent / "backends"
 @pytest.fixture
 def hanging(child_factory, monkeypatch):
     """A child whose VISA library is `@hangs`."""
-    monkeypatch.setenv("PYTHONPATH", f"{BACKENDS}:{ROOT}")
+    monkeypatch.syspath_prepend(BACKENDS)  # a spawned child has its parent's path
     return child_factory("@hangs")
 
 
@@ -34,9 +34,9 @@ def test_child_that_holds_the_gil_for_ever_dies_with_its_front(hanging):
     assert hanging.exit_code() == -signal.SIGKILL
 
 
-def test_child_that_hangs_in_an_open_dies_with_its_front(hanging):
+def test_child_that_hangs_in_an_open_dies_with_its_front(hanging, tmp_path):
     """Opening is armed as well."""
-    hanging.send(pipe.Open("GPIB0::2::INSTR", "@hangs", os.devnull, []))
+    hanging.send(pipe.Open("GPIB0::2::INSTR", "@hangs", str(tmp_path / "resource.lock"), []))
     assert not hanging.has_said_something(0.3)
     hanging.hang_up()
     assert hanging.exit_code() == -signal.SIGKILL
@@ -56,14 +56,9 @@ def test_hung_child_gives_its_stacks_when_asked(hanging):
     hanging.open("GPIB0::1::INSTR")
     hanging.begin("read", 10)
     assert isinstance(hanging.report(), pipe.Started)
-    wait_until(lambda: _is_blocked(hanging.pid))
+    hanging.wait_until_it_sleeps()
     os.kill(hanging.pid, signal.SIGUSR1)
     wait_until(lambda: "hang_in_c" in hanging.log_file.read_text(), what="the stacks")
-
-
-def _is_blocked(pid):
-    """Does its main thread sleep in the kernel?"""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
 
 
 def test_hung_child_ignores_no_kill(hanging):
@@ -79,6 +74,7 @@ def test_idle_child_closes_its_session_and_ends_when_the_front_is_gone(child_fac
     """Orderly, with code 0."""
     child = child_factory(simulation)
     child.open("GPIB0::8::INSTR")
+    child.wait_until_it_sleeps()
     child.hang_up()
     assert child.exit_code() == 0
 
@@ -86,6 +82,7 @@ def test_idle_child_closes_its_session_and_ends_when_the_front_is_gone(child_fac
 def test_spare_ends_when_the_front_is_gone(child_factory, simulation):
     """It has nothing to close."""
     child = child_factory(simulation)
+    child.wait_until_it_sleeps()
     child.hang_up()
     assert child.exit_code() == 0
 
@@ -94,6 +91,7 @@ def test_idle_child_is_not_killed_when_only_its_death_pipe_closes(child_factory,
     """Disarmed while idle; at the next order it notices."""
     child = child_factory(simulation)
     child.open("GPIB0::8::INSTR")
+    child.wait_until_it_sleeps()
     child.death.close()
     assert not child.has_said_something(0.2)
     assert child.process.exitcode is None
@@ -104,6 +102,7 @@ def test_idle_child_is_not_killed_when_only_its_death_pipe_closes(child_factory,
 def test_orphan_whose_close_hangs_is_ended_by_the_kernel(hanging):
     """A clean close is tried, within bounds."""
     hanging.open("GPIB0::3::INSTR")
+    hanging.wait_until_it_sleeps()
     hanging.hang_up()
     assert hanging.exit_code() == -signal.SIGALRM
 

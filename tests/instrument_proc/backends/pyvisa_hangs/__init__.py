@@ -1,6 +1,6 @@
 """A VISA library for tests, `@hangs`: one instrument, and calls that hold the GIL in C for ever.
 
-Not a package of tests: it is put on PYTHONPATH, where PyVISA finds it by its name. What hangs is in the resource's name:
+Not a package of tests: its folder is put on the path, where PyVISA finds it by its name. The resource says what hangs:
 `GPIB0::1::INSTR` reads without end, `GPIB0::2::INSTR` opens without end, `GPIB0::3::INSTR` closes without end.
 """
 

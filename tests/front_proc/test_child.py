@@ -1,0 +1,289 @@
+"""The front's end of a real child: what it tells, each exactly once, and that nothing it does can block the front."""
+
+import asyncio
+import os
+import signal
+import struct
+
+import pytest
+
+from front_proc import pool as pool_module
+from front_proc.child import ChildProcess, start_child
+from front_proc.pool import Pool, ask
+from instrument_proc import pipe
+from instrument_proc.spawn import ChildSettings
+from pyvisa_daemon.errors import Failure
+from tests.front_proc.playbook import NAME
+from tests.support.waiting import DEADLINE
+
+
+class Told:
+    """What a child told its owner, in order."""
+
+    def __init__(self, child: ChildProcess) -> None:
+        self.child = child
+        self.events: asyncio.Queue[object] = asyncio.Queue()
+        child.on_report = self.events.put_nowait
+        child.on_garbage = lambda why: self.events.put_nowait(("garbage", why))
+        child.on_death = lambda: self.events.put_nowait("death")
+
+    async def next(self):
+        return await asyncio.wait_for(self.events.get(), DEADLINE)
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return ChildSettings("@py", str(tmp_path / "daemon.log"))
+
+
+def run(story):
+    """Run `story` with a deadline; no process is left behind."""
+    asyncio.run(asyncio.wait_for(story, 3 * DEADLINE))
+
+
+async def started(settings):
+    told = Told(await start_child(settings))
+    assert await told.next() == pipe.Warm("")
+    return told
+
+
+def test_child_is_told_to_close_and_its_end_is_told_once(settings):
+    """Closed, then death, then silence; its exit code is known."""
+
+    async def story():
+        told = await started(settings)
+        told.child.send(pipe.Close())
+        assert await told.next() == pipe.Closed()
+        assert await told.next() == "death"
+        assert told.child.exit_code == 0
+        assert told.child.describe_death() == "exited with code 0"
+        await asyncio.sleep(0.5)
+        assert told.events.empty()
+        assert not told.child.is_alive
+
+    run(story())
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_death_by_a_signal_is_told_with_its_name(settings, number):
+    """However it came."""
+
+    async def story():
+        told = await started(settings)
+        os.kill(told.child.pid, number)
+        assert await told.next() == "death"
+        assert told.child.describe_death() == f"killed by {number.name}"
+        assert told.child.gone.is_set()
+
+    run(story())
+
+
+def test_what_a_child_said_before_it_died_is_told_before_its_death(settings):
+    """Its pipe is drained, then it is judged."""
+
+    async def story():
+        told = await started(settings)
+        for _ in range(5):
+            told.child.send(pipe.Name(NAME))
+        told.child.send(pipe.Close())
+        heard = [await told.next() for _ in range(7)]
+        assert heard == [pipe.Named(NAME, "")] * 5 + [pipe.Closed(), "death"]
+
+    run(story())
+
+
+def test_dead_child_takes_orders_and_kills_without_complaint(settings):
+    """A signal to a process that is gone is a normal event."""
+
+    async def story():
+        told = await started(settings)
+        told.child.kill()
+        assert await told.next() == "death"
+        told.child.send(pipe.Close())
+        told.child.kill()
+        told.child.dump_and_kill()
+        await asyncio.sleep(0.1)
+        assert told.events.empty()
+
+    run(story())
+
+
+def test_stopped_child_can_be_killed_and_leaves_its_stacks_if_it_can(settings, tmp_path):
+    """A child that runs says where it is; one that is stopped says nothing, and dies all the same."""
+
+    async def story():
+        running, stopped = await started(settings), await started(settings)
+        os.kill(stopped.child.pid, signal.SIGSTOP)
+        for told in (running, stopped):
+            told.child.dump_and_kill()
+            assert await told.next() == "death"
+            assert told.child.describe_death() == "killed by SIGKILL"
+        assert "serve" in (tmp_path / "daemon.log").read_text()
+
+    run(story())
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [struct.pack("!i", -1), struct.pack("!i", 1 << 30), struct.pack("!i", 3) + b"\xc1\xc1\xc1"],
+    ids=["negative length", "giant length", "no message"],
+)
+def test_garbage_is_told_as_such(settings, sent):
+    """Before its bytes are waited for."""
+
+    async def story():
+        told = await started(settings)
+        told.child.get_buffer(0)[: len(sent)] = sent
+        told.child.buffer_updated(len(sent))
+        kind, _ = await told.next()
+        assert kind == "garbage"
+        told.child.kill()
+        assert await told.next() == "death"
+
+    run(story())
+
+
+def test_half_a_frame_blocks_nobody(settings):
+    """A child that is stopped in mid-message must not freeze the front."""
+
+    async def story():
+        told = await started(settings)
+        half = pipe.encode_framed(pipe.Named(NAME, ""))
+        told.child.get_buffer(0)[:10] = half[:10]
+        told.child.buffer_updated(10)
+        await asyncio.sleep(0)
+        assert told.events.empty()
+        told.child.get_buffer(0)[: len(half) - 10] = half[10:]
+        told.child.buffer_updated(len(half) - 10)
+        assert await told.next() == pipe.Named(NAME, "")
+        told.child.kill()
+        assert await told.next() == "death"
+
+    run(story())
+
+
+def test_orders_to_a_child_that_does_not_read_block_nobody(settings):
+    """They wait in the front's memory; the child is killed in the end."""
+
+    async def story():
+        told = await started(settings)
+        os.kill(told.child.pid, signal.SIGSTOP)
+        told.child.run(pipe.Run(1, "write", [], [], bytes(4_000_000)))
+        told.child.kill()
+        assert await told.next() == "death"
+
+    run(story())
+
+
+# The pool.
+
+
+async def pooled(settings):
+    troubles = []
+    pool = Pool(settings, troubles.append)
+    pool.refill()
+    return pool, troubles
+
+
+def test_pool_gives_each_child_to_one_and_replaces_it(settings):
+    """Two who ask at once get two."""
+
+    async def story():
+        pool, _ = await pooled(settings)
+        children = await asyncio.gather(pool.take(), pool.take(), pool.take())
+        assert len({child.pid for child in children}) == 3
+        assert (await pool.take()).pid not in {child.pid for child in children}
+        await pool.close(DEADLINE)
+        assert pool.living == []
+
+    run(story())
+
+
+def test_pool_never_gives_a_dead_spare(settings):
+    """It died while nobody looked."""
+
+    async def story():
+        pool, _ = await pooled(settings)
+        spare = await pool.take()
+        pool.give_back(spare)
+        spare.kill()
+        await spare.gone.wait()
+        child = await pool.take()
+        assert child is not spare
+        assert child.is_alive
+        await pool.close(DEADLINE)
+
+    run(story())
+
+
+def test_pool_makes_names_canonical_in_a_spare_that_stays_a_spare(settings):
+    """Once asked, a name is remembered."""
+
+    async def story():
+        pool, _ = await pooled(settings)
+        spare = await pool.take()
+        pool.give_back(spare)
+        assert await pool.canonical("TCPIP::10.0.0.1::5025::SOCKET") == NAME
+        with pytest.raises(Failure) as raised:
+            await pool.canonical("nonsense")
+        assert raised.value.token == "VI_ERROR_INV_RSRC_NAME"
+        assert await pool.take() is spare
+        spare.kill()
+        assert await pool.canonical("TCPIP::10.0.0.1::5025::SOCKET") == NAME
+        await pool.close(DEADLINE)
+
+    run(story())
+
+
+def test_pool_that_is_closed_gives_nothing_and_leaves_nothing(settings):
+    """Not even what was just being started."""
+
+    async def story():
+        pool, _ = await pooled(settings)
+        await pool.close(DEADLINE)
+        with pytest.raises(Failure) as raised:
+            await pool.take()
+        assert raised.value.token == "SHUTTING_DOWN"
+        await asyncio.sleep(0.1)
+        await pool.close(DEADLINE)
+        assert pool.living == []
+
+    run(story())
+
+
+def test_pool_fails_whoever_asks_when_no_process_can_be_started(settings, monkeypatch):
+    """And goes on when one can."""
+
+    async def no_process(_):
+        raise OSError(11, "Resource temporarily unavailable")
+
+    async def story():
+        pool, troubles = await pooled(settings)
+        with monkeypatch.context() as patch:
+            patch.setattr(pool_module, "start_child", no_process)
+            with pytest.raises(Failure) as raised:
+                await pool.take()
+            assert raised.value.token == "START_FAILED"
+            assert troubles
+        assert (await pool.take()).is_alive
+        await pool.close(DEADLINE)
+
+    run(story())
+
+
+def test_question_to_a_child_that_does_not_answer_has_a_deadline(settings):
+    """It is then the asker's to kill. One that dies is not waited for."""
+
+    async def story():
+        child = await start_child(settings)
+        await ask(child, None, DEADLINE)
+        os.kill(child.pid, signal.SIGSTOP)
+        with pytest.raises(Failure, match="did not answer"):
+            await ask(child, pipe.Name(NAME), 0.1)
+        asking = asyncio.ensure_future(ask(child, pipe.Name(NAME), DEADLINE))
+        await asyncio.sleep(0)
+        child.kill()
+        with pytest.raises(Failure, match="killed by SIGKILL"):
+            await asking
+
+    run(story())

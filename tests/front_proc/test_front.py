@@ -1,0 +1,253 @@
+"""The front: who is connected, what is open, and the daemon's end. Processes are played, time is the test's."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from front_proc import front as front_module
+from front_proc.front import CLIENT_LIMIT, RESERVE, Front
+from front_proc.keeper import CLOSE_TIME, KILL_TIME
+from front_proc.lifecycle import State
+from front_proc.resource import STARTED_TIME
+from front_proc.sessions import Client
+from front_proc.settings import read_settings
+from front_proc.tickets import Ticket
+from instrument_proc import pipe
+from pyvisa_daemon.errors import Failure
+from tests.front_proc.playbook import NAME, FakeAudit
+
+
+class StagedFront(Front):
+    """A front whose children are the stage's; every name but `nonsense` is canonical as it is."""
+
+    def __init__(self, stage, settings):
+        super().__init__(settings, FakeAudit(), None, "@py", {"TCPIP0::10.0.0.2::1::SOCKET": "@py"})
+        self._stage = stage
+
+    async def take_child(self):
+        return await self._stage.next_child()
+
+    async def canonical(self, name):
+        if name == "nonsense":
+            raise Failure("VI_ERROR_INV_RSRC_NAME")
+        return name
+
+
+@pytest.fixture
+def make_front(stage, monkeypatch, tmp_path):
+    monkeypatch.setattr(front_module, "time", SimpleNamespace(monotonic=stage.loop.time))
+
+    def make(**options):
+        arguments = [f"--{name}={value}" for name, value in options.items()]
+        settings = read_settings([f"--run-dir={tmp_path}", *arguments])
+
+        async def begin():
+            return StagedFront(stage, settings)
+
+        return stage.result(begin())
+
+    return make
+
+
+@pytest.fixture
+def front(make_front):
+    return make_front(linger=0)
+
+
+def joined(front, is_loopback=True):
+    client = Client("127.0.0.1:1", is_loopback=is_loopback)
+    assert front.admit(client)
+    return client
+
+
+def opens(stage, front, client, name=NAME):
+    opening = stage.start(front.open(client, name))
+    if not opening.done():
+        stage.child.opens()
+    return opening.result()
+
+
+def test_front_admits_a_thousand_clients_and_some_from_loopback(front):
+    """Those look and stop; then it is full for them too. Who leaves makes room."""
+    clients = [joined(front, is_loopback=False) for _ in range(CLIENT_LIMIT)]
+    assert not front.admit(Client("10.0.0.9:1"))
+    for _ in range(RESERVE):
+        joined(front)
+    assert not front.admit(Client("127.0.0.1:1", is_loopback=True))
+    for client in clients[:10]:
+        front.leave(client)
+    joined(front, is_loopback=False)
+
+
+def test_open_of_a_name_that_cannot_be_parsed_is_refused(stage, front):
+    """No process is asked."""
+    opening = stage.start(front.open(joined(front), "nonsense"))
+    assert opening.exception().token == "VI_ERROR_INV_RSRC_NAME"
+    assert stage.children == []
+
+
+def test_resources_are_open_while_somebody_has_a_session(stage, front):
+    """In the order of their names; lingering ones are not open."""
+    client = joined(front)
+    opens(stage, front, client, "B")
+    session = opens(stage, front, client, "A")
+    assert front.open_resources() == ["A", "B"]
+    stage.start(front.close(session))
+    assert front.open_resources() == ["B"]
+
+
+def test_find_says_how_a_resource_is_there(stage, front):
+    """Open, configured, or unknown for a name that is none; it opens nothing."""
+    opens(stage, front, joined(front))
+    assert stage.result(front.find(NAME)) == "open"
+    assert stage.result(front.find("TCPIP0::10.0.0.2::1::SOCKET")) == "configured"
+    assert stage.result(front.find("nonsense")) == "unknown"
+    assert len(stage.children) == 1
+
+
+def test_resource_of_which_nothing_is_left_is_not_known(stage, front):
+    """`reset` and `restart` say so."""
+    session = opens(stage, front, joined(front))
+    assert stage.result(front.known(NAME)) is session.resource
+    closing = stage.start(front.close(session))
+    stage.child.dies()
+    assert closing.done()
+    asking = stage.start(front.known(NAME))
+    assert asking.exception().token == "NO_RESOURCE"
+
+
+def test_client_that_leaves_closes_all_it_had(stage, front):
+    """And waits for nothing any more."""
+    client = joined(front)
+    opens(stage, front, client, "A")
+    opening = stage.start(front.open(client, "B"))
+    front.leave(client)
+    stage.run()
+    assert front.open_resources() == []
+    assert opening.cancelled()
+    assert client.sessions == set()
+
+
+# Closing with no linger.
+
+
+def test_close_returns_when_the_process_has_ended(stage, front):
+    """The next open finds a fresh instrument."""
+    closing = stage.start(front.close(opens(stage, front, joined(front))))
+    assert stage.child.order == pipe.Close()
+    assert not closing.done()
+    stage.child.dies()
+    assert closing.done()
+
+
+def test_close_does_not_wait_while_somebody_else_has_it_open(stage, front):
+    """The process goes on."""
+    session, _ = opens(stage, front, joined(front)), opens(stage, front, joined(front))
+    assert stage.start(front.close(session)).done()
+
+
+def test_close_returns_though_somebody_else_opens_it_meanwhile(stage, front):
+    """Its own process has ended; the other's goes on for as long as it likes."""
+    closing = stage.start(front.close(opens(stage, front, joined(front))))
+    stage.start(front.open(joined(front), NAME))
+    stage.child.dies()
+    stage.child.opens()
+    assert front.open_resources() == [NAME]
+    assert closing.done()
+
+
+def test_close_returns_though_its_process_cannot_be_killed(stage, front):
+    """Wedged: nobody waits for it."""
+    session = opens(stage, front, joined(front))
+    ticket = Ticket(session, "query", lambda _: None, lambda _: None)
+    session.resource.submit(ticket)
+    stage.pass_time(STARTED_TIME + 0.1)
+    closing = stage.start(front.close(session))
+    stage.pass_time(KILL_TIME + 0.1)
+    assert session.resource.keeper.state is State.WEDGED
+    assert closing.done()
+
+
+def test_close_is_bounded_when_the_process_does_not_end(stage, front):
+    """It is killed after its time."""
+    closing = stage.start(front.close(opens(stage, front, joined(front))))
+    stage.pass_time(CLOSE_TIME + 0.1)
+    assert stage.child.is_being_killed
+    stage.child.dies()
+    assert closing.done()
+
+
+# The end.
+
+
+def test_stop_closes_what_is_idle_and_refuses_what_is_new(stage, front):
+    """In order; then the daemon may end."""
+    client = joined(front)
+    opens(stage, front, client)
+    stopping = stage.start(front.stop())
+    assert stage.child.order == pipe.Close()
+    opening = stage.start(front.open(client, "B"))
+    assert opening.exception().token == "SHUTTING_DOWN"
+    stage.child.dies()
+    stage.pass_time(1)
+    assert stopping.result() == []
+    assert front.ended.is_set()
+
+
+def test_stop_lets_a_running_command_end_for_a_moment(stage, front):
+    """Then its session is closed in order."""
+    session = opens(stage, front, joined(front))
+    outcomes = []
+    session.resource.submit(Ticket(session, "query", outcomes.append, lambda _: None))
+    stage.child.starts()
+    stopping = stage.start(front.stop())
+    stage.pass_time(0.5)
+    stage.child.does(b"answer\n")
+    stage.pass_time(0.1)
+    assert not outcomes[0].failed
+    assert stage.child.order == pipe.Close()
+    stage.child.dies()
+    stage.pass_time(1)
+    assert stopping.done()
+
+
+def test_stop_takes_ten_seconds_at_most_whatever_hangs(stage, front):
+    """Commands and closes that do not end, processes that cannot be killed."""
+    sessions = [opens(stage, front, joined(front), name) for name in "AB"]
+    outcomes = []
+    sessions[0].resource.submit(Ticket(sessions[0], "query", outcomes.append, lambda _: None))
+    stage.children[0].starts()
+    stopping = stage.start(front.stop())
+    stage.pass_time(10)
+    assert stopping.done()
+    assert front.ended.is_set()
+    assert outcomes[0].failed
+
+
+def test_stop_is_asked_for_as_often_as_anybody_likes(stage, front):
+    """Everybody is told when it is done."""
+    opens(stage, front, joined(front))
+    stops = [stage.start(front.stop()) for _ in range(3)]
+    stage.child.dies()
+    stage.pass_time(1)
+    assert [stopping.result() for stopping in stops] == [[], [], []]
+
+
+def test_failures_count_over_all_openings(stage, front):
+    """A script that opens, hangs it and leaves, over and over, is a failing instrument as well."""
+    for _ in range(6):
+        client = joined(front)
+        session = opens(stage, front, client)
+        session.resource.submit(Ticket(session, "query", lambda _: None, lambda _: None))
+        stage.pass_time(STARTED_TIME + 0.1)
+        stage.child.dies()
+        front.leave(client)
+        if stage.child.is_alive:  # started anew in the meantime
+            stage.child.dies()
+    assert front.audit.of("broken")
+
+
+def test_failures_of_one_instrument_do_not_count_for_another(front):
+    """Each has its own breaker, and keeps it."""
+    front.breaker_of("A").failed(0.0)
+    assert front.breaker_of("A") is not front.breaker_of("B")
