@@ -13,13 +13,10 @@ import asyncio
 from demo_bench.instrument import Handler, Instrument, Link
 from demo_bench.scpi import Command, ScpiError, choice, number, switch
 
-#: A write of this much to a stalled generator never returns, if the connection was not used much before: two sockets
-#: took 33 kB then, measured with Linux 6.18 on loopback (against 2.8 MB with buffers left alone).
-STALLING_BYTES = 60_000
-
-#: After thousands of messages the sender's kernel allows itself more (712 kB measured, with BBR), so to be sure of it
-#: write more than Linux's largest send buffer, 4 MiB unless an administrator raised it.
-SURELY_STALLING_BYTES = 5_000_000
+#: A write of this much to a stalled generator never returns. On a connection that was hardly used 33 kB may do it
+#: (Linux 6.18, loopback), but the sender's kernel allows itself more as it sees fit, 712 kB after thousands of
+#: messages; this is more than Linux's largest send buffer, 4 MiB unless an administrator raised it.
+STALLING_BYTES = 5_000_000
 
 #: What its socket has room for (see `instrument.listen`); the kernel makes 1 the smallest buffer it knows.
 RECEIVE_BUFFER, SEGMENT = 1, 536

@@ -18,6 +18,8 @@ class ResourceAttributes:
         self._global: dict[int, State] = {}
         self._in_child: dict[int, State] = {}
         self._complete_for: Session | None = None
+        #: Those that were ever set: only they can be other than viOpen left them.
+        self._touched: set[int] = set()
 
     @property
     def to_restore(self) -> Attributes:
@@ -44,6 +46,7 @@ class ResourceAttributes:
         wanted = self.defaults | session.attributes
         changes = [(number, state) for number, state in wanted.items() if self._in_child.get(number) != state]
         self._in_child.update(changes)
+        self._touched.update(number for number, _ in changes)
         self._complete_for = session
         return changes
 
@@ -57,6 +60,7 @@ class ResourceAttributes:
             self._global[attribute] = state
 
     def are_unknown(self) -> None:
-        """Setting them failed half way: set them all before the next command."""
-        self._in_child.clear()
+        """Setting them failed half way: set again, before the next command, what may be other than wanted."""
+        for number in self._touched:
+            self._in_child.pop(number, None)
         self._complete_for = None

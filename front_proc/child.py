@@ -189,5 +189,9 @@ def _ignore(_: object) -> None:
 async def start_child(settings: ChildSettings) -> ChildProcess:
     """A new child, not yet warm. Raises OSError if the machine has no process or descriptor left."""
     child = ChildProcess(settings)
-    await child.connect()
+    try:
+        await child.connect()
+    except BaseException:  # nobody would ever know of it
+        child.kill()
+        raise
     return child

@@ -5,6 +5,7 @@ Runs in the front process. Exit codes: 0 ended orderly (or, with --daemonize, se
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 import resource
 import signal
@@ -41,6 +42,7 @@ def _serve(settings: Settings) -> NoReturn:
         make_run_folder(settings.run_dir)
         pid_file = PidFile(settings.pid_file)
         listener = _listen(settings)
+        _warn_of_strangers(listener)
         if settings.daemonize:
             readiness = go_to_background(settings.log_file)
         _raise_descriptor_limit()
@@ -87,10 +89,21 @@ def _listen(settings: Settings) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(BACKLOG)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         hint = "; is a daemon running already? --port takes another" if settings.port else ""
-        raise StartError(f"cannot listen on {where}: {error.strerror}{hint}") from error
+        raise StartError(f"cannot listen on {where}: {getattr(error, 'strerror', error)}{hint}") from error
     return listener
+
+
+def _warn_of_strangers(listener: socket.socket) -> None:
+    """There are no tokens yet: say plainly what listening beyond loopback means."""
+    host, port = listener.getsockname()[:2]
+    if not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
+        print(
+            f"instrument-daemon: whoever reaches {host} port {port} can use every instrument; "
+            "only this machine can stop the daemon",
+            file=sys.stderr,
+        )
 
 
 class _Daemon:

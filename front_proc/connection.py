@@ -60,6 +60,8 @@ class Connection(asyncio.BufferedProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._is_ending = False
         self._sent = 0
+        self._has_room = asyncio.Event()
+        self._has_room.set()
         self._stall_timer: asyncio.TimerHandle | None = None
 
     # The transport's callbacks.
@@ -104,9 +106,11 @@ class Connection(asyncio.BufferedProtocol):
             self._front.leave(self._client)
 
     def pause_writing(self) -> None:
+        self._has_room.clear()
         self._watch_output(self._written())
 
     def resume_writing(self) -> None:
+        self._has_room.set()
         if self._stall_timer is not None:
             self._stall_timer.cancel()
             self._stall_timer = None
@@ -138,6 +142,9 @@ class Connection(asyncio.BufferedProtocol):
         self._transport.write(data)
         if self._transport.get_write_buffer_size() > OUTPUT_LIMIT:
             self._cut()
+
+    async def sent(self) -> None:
+        await self._has_room.wait()
 
     def close(self) -> None:
         """Close as soon as all is sent: the client has said that it will send no more."""

@@ -17,7 +17,7 @@ from front_proc.resource import Resource
 from front_proc.sessions import Client, Session
 from front_proc.settings import Settings
 from instrument_proc.spawn import ChildSettings
-from pyvisa_daemon.errors import Failure
+from pyvisa_daemon.errors import Effect, Failure
 
 #: Clients at once; beyond it loopback has a few more, to look and to stop.
 CLIENT_LIMIT = 1000
@@ -105,9 +105,9 @@ class Front:
 
     async def open(self, client: Client, name: str) -> Session:
         """A new session of `client` on a resource, opened if nobody has it open. Raises Failure, effect none."""
-        if self.is_stopping:
-            raise Failure("SHUTTING_DOWN")
         canonical = await self.canonical(name)
+        if client not in self.clients:
+            raise Failure("CLIENT_GONE")
         if self.is_stopping:
             raise Failure("SHUTTING_DOWN")
         resource = self.resources.get(canonical)
@@ -157,17 +157,17 @@ class Front:
     def _note_trouble(self, text: str) -> None:
         self.log.put("trouble", {"error": text})
 
-    def note_refusal(self, client: Client, command: str, failure: Failure) -> None:
-        """A command that failed before it came to any instrument, for the audit."""
+    def note_command(self, client: Client, command: str, outcome: str, effect: Effect, seconds: float) -> None:
+        """A command that ended without going to an instrument's process, for the audit."""
         self.audit.record(
             "command",
             **client.who(),
             resource=None,
             command=command,
-            outcome=failure.token,
-            effect=failure.effect.value,
+            outcome=outcome,
+            effect=effect.value,
             waited_ms=0.0,
-            ran_ms=0.0,
+            ran_ms=round(seconds * 1000, 3),
             bytes=0,
         )
 

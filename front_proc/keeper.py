@@ -25,6 +25,9 @@ OPEN_TIME = 15.0
 KILL_TIME = 2.0
 CLOSE_TIME = 5.0
 
+#: Seconds by which a timer may be late before the front itself must have been stopped.
+LATE = 0.2
+
 
 class House(Protocol):
     """What a resource and its keeper need of the front around them."""
@@ -33,6 +36,10 @@ class House(Protocol):
     linger: float
     grace: float
     lock_folder: Path
+
+    def note_fault(self, error: BaseException) -> None:
+        """A fault of the daemon's own, for its log."""
+        ...
 
     async def take_child(self) -> ChildProcess:
         """A warm child. Raises Failure(START_FAILED)."""
@@ -97,6 +104,8 @@ class Keeper:
         self.last_error: str | None = None
         #: Why its newest process was started, or will be.
         self.reason = ""
+        #: How the death of its process is told to the command that it has.
+        self._fate = "INSTRUMENT_CRASHED"
         #: Why the last open failed.
         self.refusal = failed("VI_ERROR_RSRC_NFOUND")
         self._breaker = house.breaker_of(owner.name)
@@ -116,6 +125,11 @@ class Keeper:
         """An operator says that it shall start anew."""
         self.reason = "an operator restarted it"
         self.fire(Event.RESTART)
+
+    def shut(self) -> None:
+        """The daemon stops."""
+        self.reason, self._fate = "the daemon is stopping", "SHUTTING_DOWN"
+        self.fire(Event.CLOSE)
 
     def lost(self, text: str) -> None:
         """The running command found that the instrument is no longer there."""
@@ -140,7 +154,10 @@ class Keeper:
         self._timer = None
         if self._deadline is None:
             return
-        if self._loop.time() < self._deadline:
+        now = self._loop.time()
+        if now - self._deadline > LATE:
+            self._deadline = now + LATE  # we slept, not they: what they said meanwhile is read first
+        if now < self._deadline:
             self._timer = self._loop.call_at(self._deadline, self._look_at_deadline)
             return
         self._deadline = None
@@ -176,6 +193,8 @@ class Keeper:
         self.fire(Event.OPENED)
 
     def _sent_garbage(self, why: str) -> None:
+        if self.state is State.CLOSING:
+            return  # its last words do not matter, and its end is awaited
         self._is_at_fault = True
         self._blame(f"process {self._pid} is out of order: {why}")
         self.refusal = failed("INSTRUMENT_CRASHED", self.reason)
@@ -244,12 +263,13 @@ class Keeper:
     def _send_open(self) -> None:
         assert self.child is not None
         self._is_at_fault = self._is_unreachable = False
+        self._fate = "INSTRUMENT_CRASHED"
         self.generation += 1
         name = self._owner.name
         lock_file = self._house.lock_folder / (quote(name, safe="") + ".lock")
         library = self._house.library_of(name)
-        self.child.send(pipe.Open(name, library, str(lock_file), self._owner.attributes.to_restore))
         self.arm(OPEN_TIME)
+        self.child.send(pipe.Open(name, library, str(lock_file), self._owner.attributes.to_restore))
 
     def _serve(self) -> None:
         self.arm(None)
@@ -258,11 +278,9 @@ class Keeper:
     def _fail_opens(self) -> None:
         self._owner.fail_opens(self.refusal)
 
-    def _fail_running_hung(self) -> None:
-        self._owner.fail_running("INSTRUMENT_HUNG", "no answer by its deadline; its process is killed and starts anew")
-
-    def _fail_running_crashed(self) -> None:
-        self._owner.fail_running("INSTRUMENT_CRASHED", f"{self.reason}; it starts anew")
+    def _fail_running(self) -> None:
+        future = "" if self._fate == "SHUTTING_DOWN" else "; it starts anew"
+        self._owner.fail_running(self._fate, self.reason + future)
 
     def _fail_queued(self) -> None:
         name = self._owner.name
@@ -278,7 +296,8 @@ class Keeper:
         self.arm(KILL_TIME)
 
     def _name_hang(self) -> None:
-        self._blame(f"process {self._pid} hung and is killed")
+        self._blame(f"no answer by its deadline: process {self._pid} hung and is killed")
+        self._fate = "INSTRUMENT_HUNG"
         self.refusal = failed("INSTRUMENT_HUNG", self.reason)
         self._house.audit.record("hung", resource=self._owner.name, pid=self._pid, generation=self.generation)
 
@@ -317,8 +336,7 @@ class Keeper:
         Action.SEND_OPEN: _send_open,
         Action.SERVE: _serve,
         Action.FAIL_OPENS: _fail_opens,
-        Action.FAIL_RUNNING_HUNG: _fail_running_hung,
-        Action.FAIL_RUNNING_CRASHED: _fail_running_crashed,
+        Action.FAIL_RUNNING: _fail_running,
         Action.FAIL_QUEUED: _fail_queued,
         Action.NAME_HANG: _name_hang,
         Action.DUMP_AND_KILL: _dump_and_kill,

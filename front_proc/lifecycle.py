@@ -62,8 +62,7 @@ class Action(StrEnum):
     SEND_OPEN = "send_open"
     SERVE = "serve"  # complete opens, dispatch the next ticket
     FAIL_OPENS = "fail_opens"  # nobody gets a session
-    FAIL_RUNNING_HUNG = "fail_running_hung"
-    FAIL_RUNNING_CRASHED = "fail_running_crashed"
+    FAIL_RUNNING = "fail_running"  # once the pipe of the dead is drained: only then is its effect known
     FAIL_QUEUED = "fail_queued"
     NAME_HANG = "name_hang"  # whose deadline it was, for the record and for those who wait
     DUMP_AND_KILL = "dump_and_kill"  # stacks first: the child hangs
@@ -125,11 +124,11 @@ TRANSITIONS: dict[State, dict[Event, tuple[State, tuple[Action, ...]]]] = {
         E.DONE: (S.READY, (A.SERVE,)),
         # A healthy child whose instrument went away: its session is worth nothing, the next command opens anew.
         E.LOST: (S.KILLING, (A.FAIL_QUEUED, A.KILL)),
-        E.DEADLINE: (S.KILLING, (A.NAME_HANG, A.FAIL_RUNNING_HUNG, A.FAIL_QUEUED, A.DUMP_AND_KILL)),
-        E.GARBAGE: (S.KILLING, (A.FAIL_RUNNING_CRASHED, A.FAIL_QUEUED, A.KILL)),
-        E.RESTART: (S.KILLING, (A.FAIL_RUNNING_CRASHED, A.FAIL_QUEUED, A.KILL)),
-        E.CLOSE: (S.KILLING, (A.FAIL_RUNNING_CRASHED, A.FAIL_QUEUED, A.KILL)),
-        **_after_death(A.FAIL_RUNNING_CRASHED, A.FAIL_QUEUED),
+        E.DEADLINE: (S.KILLING, (A.NAME_HANG, A.FAIL_QUEUED, A.DUMP_AND_KILL)),
+        E.GARBAGE: (S.KILLING, (A.FAIL_QUEUED, A.KILL)),
+        E.RESTART: (S.KILLING, (A.FAIL_QUEUED, A.KILL)),
+        E.CLOSE: (S.KILLING, (A.FAIL_QUEUED, A.KILL)),
+        **_after_death(A.FAIL_RUNNING, A.FAIL_QUEUED),
     },
     S.RESYNC: {
         E.DONE: (S.READY, (A.SERVE,)),
@@ -141,8 +140,8 @@ TRANSITIONS: dict[State, dict[Event, tuple[State, tuple[Action, ...]]]] = {
         **_after_death(A.FAIL_QUEUED),
     },
     S.KILLING: {
-        E.DEADLINE: (S.WEDGED, (A.CALL_WEDGED, A.FAIL_OPENS, A.FAIL_QUEUED)),
-        **_AFTER_DEATH,
+        E.DEADLINE: (S.WEDGED, (A.CALL_WEDGED, A.FAIL_RUNNING, A.FAIL_OPENS, A.FAIL_QUEUED)),
+        **_after_death(A.FAIL_RUNNING),
     },
     S.WEDGED: {
         **_AFTER_DEATH,
@@ -166,7 +165,6 @@ TRANSITIONS: dict[State, dict[Event, tuple[State, tuple[Action, ...]]]] = {
     },
     S.CLOSING: {
         E.DEADLINE: (S.KILLING, (A.KILL,)),
-        E.GARBAGE: (S.KILLING, (A.KILL,)),
         E.RESTART: (S.KILLING, (A.KILL,)),
         # What was asked for while it closed is served by a new process.
         **_AFTER_DEATH,

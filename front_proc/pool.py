@@ -19,6 +19,9 @@ START_TIME = 10.0
 #: Seconds between the taking of a spare and the start of the next.
 REFILL_TIME = 0.02
 
+#: Characters of a resource's name; VISA's own limit is 255.
+NAME_LIMIT = 1000
+
 #: Names already made canonical that are remembered.
 NAMES_KEPT = 4096
 
@@ -58,8 +61,6 @@ class Pool:
                 if self._next is None:
                     return await self._start()
                 await asyncio.wait([self._next])
-                if self._next is not None and self._next.done() and not self._spares:
-                    self._next = None
         finally:
             # Not now: a start takes the loop 1 to 2 ms, and whoever takes a child is about to need it.
             asyncio.get_running_loop().call_later(REFILL_TIME, self.refill)
@@ -80,10 +81,12 @@ class Pool:
         """
         if resource in self._names:
             return self._names[resource]
+        if len(resource) > NAME_LIMIT:
+            raise Failure("VI_ERROR_INV_RSRC_NAME", f"a resource's name has at most {NAME_LIMIT} characters")
         child = await self.take()
         try:
             answer = await ask(child, pipe.Name(resource), START_TIME)
-        except Failure:
+        except BaseException:  # whoever asked may be gone: the child must not be left over
             child.kill()
             raise
         self.give_back(child)
@@ -120,7 +123,7 @@ class Pool:
             self._living = {living for living in self._living if living.is_alive} | {child}
             try:
                 warm = await ask(child, None, START_TIME)
-            except (Failure, asyncio.CancelledError):
+            except BaseException:  # whoever asked may be gone: the child must not be left over
                 child.kill()
                 raise
             self.trouble = warm.trouble if isinstance(warm, pipe.Warm) else ""
@@ -166,6 +169,7 @@ async def ask(child: ChildProcess, order: pipe.Order | None, limit: float) -> pi
     if order is not None:
         child.send(order)
     try:
-        return await asyncio.wait_for(answer, limit)
+        async with asyncio.timeout(limit):
+            return await answer
     except TimeoutError as error:
         raise Failure("START_FAILED", f"the instrument's process did not answer in {limit:g} s") from error

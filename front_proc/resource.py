@@ -29,6 +29,9 @@ QUEUE_LIMIT = 64
 #: Seconds between two attempts to reach an instrument that cannot be reached.
 OFFLINE_TIME = 1.0
 
+#: Bytes of an answer's beginning that are looked at.
+HEAD_SIZE = 16
+
 #: The status that means: the child is well, the connection to the instrument is not.
 _LOST = ERRORS["VI_ERROR_CONN_LOST"].status
 
@@ -109,7 +112,7 @@ class Resource:
         for ticket in self._queue.withdraw(lambda ticket: ticket.session is session):
             self.finish(ticket, failed("CLIENT_GONE"))
         if self._running is not None and self._running.session is session and session.timeout_ms is None:
-            self.keeper.arm(self._house.grace)  # nobody else would ever end it
+            self._prolong(self._running)  # nobody else would ever end it
         self._hold.left(session)
         self._house.audit.record("close", **session.client.who(), resource=self.name)
         self._linger()
@@ -133,10 +136,11 @@ class Resource:
 
     def shut(self) -> None:
         """The daemon stops: close what is idle, kill what is not."""
+        self.fail_queued(failed("SHUTTING_DOWN"))
         for session in tuple(self.sessions):
             self.drop_session(session)
         self.fail_opens(failed("SHUTTING_DOWN"))
-        self.keeper.fire(Event.CLOSE)
+        self.keeper.shut()
 
     async def closed(self) -> None:
         """Return when nothing of it is left: no session, no process."""
@@ -161,7 +165,10 @@ class Resource:
         assert ticket.outcome is None, "a ticket ends once"
         ticket.outcome = outcome
         now = time.monotonic()
-        ticket.on_outcome(outcome)
+        try:
+            ticket.on_outcome(outcome)
+        except Exception as error:  # whoever asked may be in any state; the instrument's affairs must go on
+            self._house.note_fault(error)
         dispatched = ticket.dispatched_at or now
         self._house.audit.record(
             "command",
@@ -184,7 +191,7 @@ class Resource:
     def opened(self, report: pipe.Opened) -> None:
         self.marks_end = report.ends
         self.attributes.opened(report.attributes)
-        self._hold = Hold()
+        self._hold = Hold(marks_end=report.ends)
         for session in self.sessions:
             if session.generation is None:
                 session.generation = self.keeper.generation
@@ -209,14 +216,15 @@ class Resource:
             case pipe.Done():
                 self._done(ticket, report)
             case pipe.Piece():
-                self.keeper.arm(self._call_time(ticket))
+                self._prolong(ticket)
+                ticket.head = ticket.head or report.data[:HEAD_SIZE]
                 ticket.received += len(report.data)
                 ticket.on_piece(report.data)
             case pipe.Started():
                 ticket.is_started = True
-                self.keeper.arm(self._call_time(ticket))
+                self._prolong(ticket)
             case pipe.Written():
-                self.keeper.arm(self._call_time(ticket))
+                self._prolong(ticket)
 
     def fail_opens(self, refusal: Outcome) -> None:
         opens, self._opens = self._opens, []
@@ -227,10 +235,14 @@ class Resource:
 
     def fail_running(self, token: str, text: str) -> None:
         ticket, self._running = self._running, None
-        assert ticket is not None, "only a busy process fails a command"
+        if ticket is None:
+            return  # it ended while its process was being killed
         ticket.session.generation = None
         effect = Effect.MAYBE if ticket.is_started else Effect.NONE
         self.finish(ticket, failed(token, f"{self.name}: {text}", effect))
+        # What it sent meanwhile it sent unknowing.
+        for waiting in self._queue.withdraw(lambda waiting: waiting.session is ticket.session):
+            self.finish(waiting, failed("SESSION_RESET", f"{self.name}: not executed, {text}"))
 
     def fail_queued(self, refusal: Outcome) -> None:
         for ticket in self._queue.withdraw(lambda _: True):
@@ -263,6 +275,8 @@ class Resource:
         while self.keeper.state is State.READY:
             self._hold.expire(time.monotonic(), self._somebody_waits)
             ticket = self._queue.head(self._hold.holder)
+            if ticket is not None and self._hold.ends_with(ticket):
+                ticket = self._queue.head()
             if ticket is None:
                 break
             refusal = self._refusal_of(ticket)
@@ -329,10 +343,17 @@ class Resource:
         else:
             self.keeper.fire(Event.DONE)
 
+    def _prolong(self, ticket: Ticket) -> None:
+        """`ticket` has its time anew, unless its process is to die: that does not wait for what it still says."""
+        if self.keeper.state is State.BUSY:
+            self.keeper.arm(self._call_time(ticket))
+
     def _call_time(self, ticket: Ticket) -> float | None:
-        """Seconds for one VISA call of `ticket`: its timeout and the grace."""
+        """Seconds for one VISA call of `ticket`: its timeout and the grace; an infinite one ends with its client."""
         timeout_ms = ticket.session.timeout_ms
-        return None if timeout_ms is None else timeout_ms / 1000 + self._house.grace
+        if timeout_ms is None:
+            return None if ticket.session in self.sessions else self._house.grace
+        return timeout_ms / 1000 + self._house.grace
 
     # Waiting, and nobody there.
 

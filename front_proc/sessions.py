@@ -17,6 +17,9 @@ VI_ATTR_TERMCHAR_EN = 0x3FFF0038
 
 VI_TMO_INFINITE = 0xFFFFFFFF
 
+#: Characters of a client's name.
+NAME_LIMIT = 128
+
 State = bool | int | float | str
 
 
@@ -29,6 +32,10 @@ class Client:
     is_loopback: bool = False
     name: str = ""
     sessions: set["Session"] = field(default_factory=set)
+
+    def introduce(self, name: str) -> None:
+        """What it calls itself, as far as a record can bear it."""
+        self.name = name[:NAME_LIMIT]
 
     def who(self) -> dict[str, str]:
         """The audit's fields for it."""

@@ -189,7 +189,7 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
 def _accept(option: Option, value: Any, where: str) -> Any:
     try:
         return option.accept(value)
-    except (ValueError, TypeError, OverflowError) as error:
+    except (ValueError, TypeError, OverflowError, RuntimeError) as error:  # the last: no such user in ~USER
         raise SettingsError(f"{where}: {value!r} is not {option.accepted}") from error
 
 

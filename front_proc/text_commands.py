@@ -55,6 +55,8 @@ class Command:
     help: str
     #: It changes something: without a terminator it is accepted from loopback only.
     acts: bool = False
+    #: Its success is recorded though no instrument has part in it; open and close have records of their own.
+    on_record: bool = False
     #: Its message ends with a binary block.
     takes_block: bool = False
     #: The reply for people, from the reply for programs.
@@ -204,7 +206,7 @@ async def trigger(conversation: "Conversation", _: Arguments) -> Reply:
 
 async def hello(conversation: "Conversation", arguments: Arguments) -> Reply:
     if arguments.words:
-        conversation.client.name = arguments.words[0]
+        conversation.client.introduce(arguments.words[0])
     return _json({"daemon": "pyvisa-daemon", "version": __version__, "features": FEATURES})
 
 
@@ -271,7 +273,15 @@ def _status_lines(report: dict[str, Any]) -> Iterable[str]:
 
 _PROGRAM = (
     Command("ping", "", words(0, 0), ping, "is the daemon alive? pong"),
-    Command("list_resources", "", words(0, 0), list_resources, "all resources found or configured", show=_one_a_line),
+    Command(
+        "list_resources",
+        "",
+        words(0, 0),
+        list_resources,
+        "all resources found or configured",
+        on_record=True,
+        show=_one_a_line,
+    ),
     Command("list_open_resources", "", words(0, 0), list_open_resources, "the open resources", show=_one_a_line),
     Command("open_resource", "RESOURCE", words(1, 1), open_resource, "open or join it, make it the current one"),
     Command("query_resource", "[@RESOURCE] COMMAND", message, query_resource, "write, then read the answer", acts=True),
@@ -293,20 +303,29 @@ _PROGRAM = (
         acts=True,
         takes_block=True,
     ),
-    Command("timeout", "[MS]", words(0, 1), timeout, "milliseconds that a command may take, or inf"),
-    Command("termination", "[READ [WRITE]]", words(0, 2), termination, "what ends messages: \\n, \\r\\n, none"),
+    Command("timeout", "[MS]", words(0, 1), timeout, "milliseconds that a command may take, or inf", on_record=True),
+    Command(
+        "termination",
+        "[READ [WRITE]]",
+        words(0, 2),
+        termination,
+        "what ends messages: \\n, \\r\\n, none",
+        on_record=True,
+    ),
     Command("stb", "", words(0, 0), stb, "read the status byte"),
     Command("clear", "", words(0, 0), clear, "device clear", acts=True),
     Command("trigger", "", words(0, 0), trigger, "software trigger", acts=True),
     Command("status", "", words(0, 0), status, "the daemon and its instruments", show=_status_lines),
-    Command("reset", "RESOURCE", words(1, 1), reset, "start again what is in back-off or broken", acts=True),
+    Command(
+        "reset", "RESOURCE", words(1, 1), reset, "start again what is in back-off or broken", acts=True, on_record=True
+    ),
     Command("mode", "[plain|tagged]", words(0, 1), mode, "mark every reply with ok or err"),
 )
 
 _DAEMON = (
-    Command("end_daemon", "", words(0, 0), end_daemon, "close every instrument and end the daemon"),
+    Command("end_daemon", "", words(0, 0), end_daemon, "close every instrument and end the daemon", on_record=True),
     Command("status", "", words(0, 0), status, "the daemon and its instruments"),
-    Command("restart", "RESOURCE", words(1, 1), restart, "end a resource's process and open it again"),
+    Command("restart", "RESOURCE", words(1, 1), restart, "end a resource's process and open it again", on_record=True),
 )
 
 #: prefix -> verb -> row.

@@ -17,7 +17,7 @@ from front_proc.text_commands import PERSONS_NAMES, Arguments, Command, Prefix, 
 from front_proc.text_framing import LINE_LIMIT, Request, RequestReader
 from front_proc.tickets import Outcome, State, Ticket
 from pyvisa_daemon.errors import Effect, Failure
-from pyvisa_daemon.program_message import contains_query
+from pyvisa_daemon.program_message import contains_query, count_answers
 
 #: Seconds of silence after which an unterminated command counts as whole, and that a line may take.
 SILENCE = 0.05
@@ -31,6 +31,10 @@ class Line(Protocol):
     """The connection below."""
 
     def send(self, data: bytes) -> None: ...
+
+    async def sent(self) -> None:
+        """Return when most of what was sent has gone."""
+        ...
 
     def close(self) -> None:
         """Close after what was sent has gone."""
@@ -70,6 +74,8 @@ class Conversation:
         self._is_over = False
         #: The request under way became a ticket, and so is on record when it ends.
         self._has_ticket = False
+        #: Its success is recorded, though it came to no instrument.
+        self._is_on_record = False
 
     # What the connection brings.
 
@@ -81,7 +87,7 @@ class Conversation:
         self._reader.feed(data)
         if self._task is None:
             self._next()
-        elif len(self._reader) > READ_AHEAD:
+        if self._task is not None and len(self._reader) > READ_AHEAD:
             self._line.pause()
 
     def at_end(self) -> None:
@@ -104,6 +110,9 @@ class Conversation:
         self._stop_timer()
         try:
             request = self._reader.next()
+            while request is not None and not request.line:
+                self._saw_terminator = True
+                request = self._reader.next()
         except Failure as failure:
             self._give_up(failure)
             return
@@ -143,33 +152,42 @@ class Conversation:
 
     def _begin(self, request: Request) -> None:
         self._line_due = None
-        if not request.line:
-            self._loop.call_soon(self._go_on)
-            return
         self._task = self._loop.create_task(self._serve(request))
 
     async def _serve(self, request: Request) -> None:
-        is_failed = self._has_ticket = False
+        is_failed = self._has_ticket = self._is_on_record = False
+        began = self._loop.time()
         try:
             reply = await self._reply(request)
         except Failure as failure:
             is_failed = True
             reply = error_line(failure)
-            if not self._has_ticket:
-                self.front.note_refusal(self.client, printable(request.line), failure)
+            self._note(request, began, failure.token, failure.effect)
         except Exception as error:  # a fault of ours must cost this client one error line, and nobody else anything
             self.front.note_fault(error)
             is_failed = True
             reply = error_line(Failure("INTERNAL_ERROR", effect=Effect.MAYBE))
+            self._note(request, began, "INTERNAL_ERROR", Effect.MAYBE)
+        else:
+            if self._is_on_record:
+                self._note(request, began, "ok", Effect.NONE)
         tag = (b"err " if is_failed else b"ok ") if self.is_tagged else b""
         self._line.send(tag + reply + request.terminator)
+        await self._line.sent()  # one reply at a time: who does not read gets no more
         self._task = None
         self._go_on()
 
+    def _note(self, request: Request, began: float, outcome: str, effect: Effect) -> None:
+        """Put on record what no ticket does: commands for the daemon, and what came to no instrument."""
+        if not self._has_ticket:
+            command = printable(request.line)
+            self.front.note_command(self.client, command, outcome, effect, self._loop.time() - began)
+
     def _go_on(self) -> None:
         if not self._is_over and self._task is None:
-            self._line.resume()
             self._next()
+            if self._task is None or len(self._reader) <= READ_AHEAD:
+                self._line.resume()
 
     async def _reply(self, request: Request) -> bytes:
         prefix, row, arguments = self._parse(request.line)
@@ -179,6 +197,7 @@ class Conversation:
             self._saw_person = True
         if self.front.is_stopping and row.verb not in ("ping", "status", "end_daemon"):
             raise Failure("SHUTTING_DOWN")
+        self._is_on_record = row.on_record
         reply = await row.run(self, arguments)
         data = reply.encode() if isinstance(reply, str) else reply
         if prefix is Prefix.PERSON and row.show is not None and data[:1] in (b"[", b"{"):
@@ -311,17 +330,18 @@ class Conversation:
                 pieces.append,
                 list(arguments),
                 data,
-                command=described(call, data),
+                command=described(call, data, arguments),
                 holds=holds,
+                answers=count_answers(data),
                 continues=continues,
             )
         )
         return (await ended).checked()
 
 
-def described(call: str, data: bytes) -> str:
-    """A command for the audit: the call, and what it sends as far as it is text."""
-    return f"{call} {printable(data)}".rstrip()
+def described(call: str, data: bytes, arguments: Sequence[State] = ()) -> str:
+    """A command for the audit: the call, its arguments, and what it sends as far as it is text."""
+    return " ".join([call, *map(str, arguments), printable(data)]).rstrip()
 
 
 def printable(data: bytes) -> str:

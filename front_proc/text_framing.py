@@ -14,8 +14,11 @@ from pyvisa_daemon.errors import Failure
 LINE_LIMIT = 1 << 16
 BLOCK_LIMIT = 1 << 26
 
-_QUOTES = b"\"'"
-_BLOCK_HEADER = re.compile(rb"#[1-9]")
+#: What matters on the way to a block: whole quotations, a quote that is not ended, and what a block begins with.
+_TOKENS = re.compile(rb"""\"[^\"]*\"|'[^']*'|[\"']|[ ,](?=#[1-9])""")
+
+#: Bytes of a line that are enough to know its verb.
+_VERB_SIZE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,8 @@ class RequestReader:
         #: Where the block of the request under way begins and ends in the buffer, once its header is there.
         self._block: tuple[int, int] | None = None
         self._searched = 0
+        #: Up to where there is no block in the line under way.
+        self._looked = 0
 
     def __len__(self) -> int:
         return len(self._buffer)
@@ -51,7 +56,7 @@ class RequestReader:
     def next(self) -> Request | None:
         """The next whole request. Raises Failure (LINE_TOO_LONG, BAD_ARGUMENT) when framing is lost."""
         if self._block is None:
-            self._find_block()
+            self._look_for_block()
         return self._line() if self._block is None else self._line_with_block(*self._block)
 
     def rest(self) -> bytes:
@@ -62,7 +67,7 @@ class RequestReader:
         """Accept what is there as a request without a terminator."""
         request = Request(bytes(self._buffer), b"")
         self._buffer.clear()
-        self._searched = 0
+        self._searched = self._looked = 0
         return request
 
     def _line(self) -> Request | None:
@@ -80,7 +85,7 @@ class RequestReader:
         terminator = b"\n" if self._buffer[end : end + 1] == b"\n" else b"\r\n"
         line = bytes(self._buffer[:end])
         del self._buffer[: end + len(terminator)]
-        self._searched = 0
+        self._searched = self._looked = 0
         if block_at is None and len(line) > LINE_LIMIT:
             raise Failure("LINE_TOO_LONG", f"a line has at most {LINE_LIMIT} bytes")
         return Request(line, terminator, block_at)
@@ -96,34 +101,38 @@ class RequestReader:
         self._block = None
         return self._take(end, start)
 
-    def _find_block(self) -> None:
+    def _look_for_block(self) -> None:
         """Note where the block of the line under way begins and ends, if it has one and its header is whole."""
-        line_end = self._buffer.find(b"\n")
-        head = bytes(self._buffer[: LINE_LIMIT if line_end < 0 else min(line_end, LINE_LIMIT)])
-        if not self._takes_block(head):
+        line_end = self._buffer.find(b"\n", self._searched)
+        end = LINE_LIMIT if line_end < 0 else min(line_end, LINE_LIMIT)
+        if not self._takes_block(bytes(self._buffer[: min(end, _VERB_SIZE)])):
             return
-        start = block_start(head)
-        if start is None:
+        start, self._looked = _find_block(self._buffer[:end] if line_end >= 0 else self._buffer, self._looked)
+        if start is None or start >= LINE_LIMIT:
             return
-        end = block_end(bytes(self._buffer[: start + 11]), start)
-        if end is None:
+        block = block_end(bytes(self._buffer[: start + 11]), start)
+        if block is None:
             return
-        if end - start > BLOCK_LIMIT:
+        if block - start > BLOCK_LIMIT:
             raise Failure("LINE_TOO_LONG", f"a block has at most {BLOCK_LIMIT} bytes")
-        self._block = (start, end)
+        self._block = (start, block)
 
 
 def block_start(line: bytes) -> int | None:
     """Where a definite-length block begins: the first `#` and digit 1-9 after a blank or comma, outside quotes."""
-    quote: int | None = None
-    for position, byte in enumerate(line):
-        if quote is not None:
-            quote = None if byte == quote else quote
-        elif byte in _QUOTES:
-            quote = byte
-        elif byte == 0x23 and line[position - 1 : position] in (b" ", b",") and _BLOCK_HEADER.match(line, position):
-            return position
-    return None
+    return _find_block(line, 0)[0]
+
+
+def _find_block(line: bytes | bytearray, position: int) -> tuple[int | None, int]:
+    """Where a block begins, looking from `position` on, which is outside quotes; and from where to look again when
+    the line has grown."""
+    for token in _TOKENS.finditer(line, position):
+        if token.group()[:1] in (b" ", b","):
+            return token.start() + 1, position
+        if len(token.group()) == 1:
+            return None, token.start()  # a quotation that has not ended yet
+        position = token.end()
+    return None, max(position, len(line) - 2)
 
 
 def block_end(line: bytes, start: int) -> int | None:

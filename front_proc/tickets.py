@@ -56,6 +56,8 @@ class Ticket:
     command: str = ""
     #: Its answer must be read by the same session before anybody else is served.
     holds: bool = False
+    #: How many answers it asks for, if it holds.
+    answers: int = 1
     #: Takes what was not asked for as well as what was: it may be served on a dirty session of its own.
     continues: bool = False
     #: Carried out only if this one succeeded.
@@ -65,6 +67,7 @@ class Ticket:
     dispatched_at: float = 0.0
     #: The instrument may have acted: the child said `started`.
     is_started: bool = False
-    #: Bytes of the answer that came as pieces.
+    #: Bytes of the answer that came as pieces, and how the first of them begins.
     received: int = 0
+    head: bytes = b""
     outcome: Outcome | None = None

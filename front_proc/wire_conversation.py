@@ -19,11 +19,14 @@ from front_proc.tickets import Outcome, State, Ticket
 from pyvisa_daemon import wire
 from pyvisa_daemon.errors import Effect, Failure
 from pyvisa_daemon.framing import FrameError, FrameReader
-from pyvisa_daemon.program_message import contains_query
+from pyvisa_daemon.program_message import contains_query, count_answers
 from pyvisa_daemon.version import __version__
 
-#: Bytes of one write, all its parts together.
+#: Bytes of the writes that one connection has not finished sending.
 WRITE_LIMIT = 1 << 28
+
+#: Characters of an attribute's state.
+STATE_LIMIT = 4096
 
 #: Sessions that one connection may have open.
 SESSION_LIMIT = 1000
@@ -65,6 +68,7 @@ class WireConversation:
         self._sessions: dict[int, Session] = {}
         self._last_session = 0
         self._parts: dict[int, list[bytes]] = {}
+        self._parts_size = 0
         self._posted: dict[int, Ticket] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -118,35 +122,45 @@ class WireConversation:
             self._refuse(Failure("BAD_VERSION", f"{text}: update pyvisa-daemon on the {older}"))
             return
         self._is_welcome = True
-        self._client.name = hello.name or hello.program
+        self._client.introduce(hello.name or hello.program)
         self._send(wire.Welcome(wire.VERSION, wire.FEATURES, __version__, os.getpid()))
 
     # Requests that go to an instrument.
 
     def _keep_part(self, part: wire.Part) -> None:
-        parts = self._parts.setdefault(part.id, [])
-        parts.append(part.data)
-        if sum(map(len, parts)) > WRITE_LIMIT or len(self._parts) > SESSION_LIMIT:
-            self._refuse(Failure("BAD_ARGUMENT", f"a write has at most {WRITE_LIMIT} bytes"))
+        self._parts.setdefault(part.id, []).append(part.data)
+        self._parts_size += len(part.data)
+        if self._parts_size > WRITE_LIMIT or len(self._parts) > SESSION_LIMIT:
+            self._refuse(Failure("BAD_ARGUMENT", f"unfinished writes have at most {WRITE_LIMIT} bytes"))
 
     def _submit(self, request: Any, call: Call) -> None:
         session = self._sessions.get(request.session)
         data = b""
         if isinstance(request, wire.Write):
-            data = b"".join([*self._parts.pop(request.id, ()), request.data])
+            parts = self._parts.pop(request.id, [])
+            self._parts_size -= sum(map(len, parts))
+            data = b"".join([*parts, request.data])
+        if self._front.is_stopping:
+            self._fail(request.id, Failure("SHUTTING_DOWN"))
+            return
         if session is None:
             self._fail(request.id, Failure("NO_RESOURCE", "the session is closed, or was never open"))
             return
         after = self._posted.pop(request.after, None) if isinstance(request, wire.Read) and request.after else None
+        arguments = call.arguments(request)
+        if any(isinstance(argument, str) and len(argument) > STATE_LIMIT for argument in arguments):
+            self._fail(request.id, Failure("BAD_ARGUMENT", f"an attribute has at most {STATE_LIMIT} characters"))
+            return
         ticket = Ticket(
             session,
             call.name,
             lambda outcome: self._ended(request.id, outcome),
             lambda piece: self._send(wire.Piece(request.id, piece)),
-            call.arguments(request),
+            arguments,
             data,
-            command=described(call.name, data),
+            command=described(call.name, data, arguments),
             holds=isinstance(request, wire.Write) and contains_query(data),
+            answers=count_answers(data),
             continues=call.continues,
             after=after,
         )
@@ -177,19 +191,23 @@ class WireConversation:
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, request: Any) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         try:
             if self._front.is_stopping:
                 raise Failure("SHUTTING_DOWN")
             value = await _TASKS[type(request)](self, request)
-        except Failure as failure:
-            self._fail(request.id, failure)
-            what = type(request).__name__.lower()
-            self._front.note_refusal(self._client, f"{what} {getattr(request, 'resource', '')}".rstrip(), failure)
+        except Failure as error:
+            failure = error
         except Exception as error:  # a fault of ours must cost this request one reply, and nobody else anything
             self._front.note_fault(error)
-            self._fail(request.id, Failure("INTERNAL_ERROR", effect=Effect.MAYBE))
+            failure = Failure("INTERNAL_ERROR", effect=Effect.MAYBE)
         else:
             self._send(wire.Reply(request.id, 0, value))
+            return
+        self._fail(request.id, failure)
+        command = f"{type(request).__name__.lower()} {getattr(request, 'resource', '')}".rstrip()
+        self._front.note_command(self._client, command, failure.token, failure.effect, loop.time() - began)
 
     async def _open(self, request: wire.Open) -> wire.Value:
         if request.access_mode != 0:
@@ -205,6 +223,7 @@ class WireConversation:
         session = self._sessions.pop(request.session, None)
         if session is None:
             raise Failure("NO_RESOURCE", "the session is closed, or was never open")
+        self._posted = {number: ticket for number, ticket in self._posted.items() if ticket.session is not session}
         await self._front.close(session)
         return None
 

@@ -236,8 +236,8 @@ class VisaSession:
         if self.is_socket:
             self.close()
             self._handle = self._open()
-            for attribute, state in self._set.items():
-                checked(self.library.set_attribute(self._handle, _attribute(attribute), state))
+            for attribute, state in tuple(self._set.items()):
+                self.set_attribute(attribute, state)
             return
         if not self.is_serial:
             try:

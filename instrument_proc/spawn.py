@@ -3,6 +3,7 @@
 Imported by the front too, so nothing of VISA is imported before the child runs.
 """
 
+import os
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
@@ -22,3 +23,5 @@ def run_child(pipe: Connection, death: Connection, settings: ChildSettings) -> N
 
     enter_process(settings.log_file)
     Child(pipe, DeathPipe(death.fileno()), settings.library).serve()
+    # The session is closed; taking the interpreter down in good order would only take time.
+    os._exit(0)

@@ -265,11 +265,12 @@ class DaemonVisaLibrary(VisaLibraryBase):
             raise Failure("VI_ERROR_INV_OBJECT", "the session is closed, or never was open") from None
 
     def _end(self, opened: _Session) -> None:
+        try:
+            opened.collect()  # what was posted is carried out before the session is closed
+        except Failure as failure:
+            _logger.warning("closed before anybody saw that a write failed: %s", failure)
         with contextlib.suppress(Failure):
             opened.ask(wire.Close)
-        posted = opened.posted.reply if opened.posted is not None else None
-        if posted is not None and posted.status < SUCCESS:
-            _logger.warning("closed before anybody saw that a write failed: %s %s", posted.token, posted.text)
 
     def _manager_channel(self, session: int) -> Channel:
         if session not in self._managers:

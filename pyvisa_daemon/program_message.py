@@ -8,3 +8,8 @@ same judgement.
 def contains_query(message: bytes) -> bool:
     """May this message make the instrument answer? Yes when in doubt: that costs time, never correctness."""
     return b"?" in message
+
+
+def count_answers(message: bytes) -> int:
+    """How many answers may follow: one for each line with a query."""
+    return sum(contains_query(line) for line in message.split(b"\n"))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from pyvisa.resources import MessageBasedResource
 
-from demo_bench.generator import STALLING_BYTES, SURELY_STALLING_BYTES
+from demo_bench.generator import STALLING_BYTES
 from tests.support.text_client import TextClient
 
 VISA_TIMEOUT_MS = 200
@@ -57,7 +57,7 @@ def test_write_never_returns_when_stalled_after_long_use(bench):
         connection.send(b"SYST:STALL\n")
         connection.socket.settimeout(0.5)
         with pytest.raises(TimeoutError):
-            connection.send(bytes(SURELY_STALLING_BYTES))
+            connection.send(bytes(STALLING_BYTES))
 
 
 def test_read_never_returns_when_babbling(bench, opened):

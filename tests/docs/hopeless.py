@@ -18,9 +18,8 @@ from front_proc.lifecycle import Event, State
 async def write(file: Path) -> None:
     """One record of each."""
     audit = Audit(file)
-    owner = SimpleNamespace(
-        name="GPIB0::9::INSTR", fail_opens=lambda _: None, fail_queued=lambda _: None, process_ended=lambda: None
-    )
+    told = ("fail_opens", "fail_queued", "fail_running", "process_ended")
+    owner = SimpleNamespace(name="GPIB0::9::INSTR", **dict.fromkeys(told, lambda *_: None))
     for event in (Event.DEADLINE, Event.DIED_OFTEN):
         keeper = Keeper(SimpleNamespace(audit=audit, breaker_of=lambda _: None), owner)
         keeper.state, keeper.child = State.KILLING, SimpleNamespace(pid=os.getpid())

@@ -54,6 +54,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._now
 
+    def stand_still(self, seconds: float) -> None:
+        self._now += seconds
+
 
 class FakeAudit:
     """What happened."""
@@ -187,7 +190,11 @@ class FakeHouse:
         self.grace = 2.0
         self.lock_folder = Path("locks")
         self.breakers: dict[str, Breaker] = {}
+        self.faults: list[BaseException] = []
         self._stage = stage
+
+    def note_fault(self, error: BaseException) -> None:
+        self.faults.append(error)
 
     async def take_child(self) -> FakeChild:
         return await self._stage.next_child()
@@ -256,6 +263,10 @@ class Stage:
         """Do all that is due within `seconds`."""
         self.loop.run_until_complete(asyncio.sleep(seconds))
         self.run()
+
+    def stop_front(self, seconds: float) -> None:
+        """Time passes, and nothing of the front runs meanwhile: SIGSTOP, a suspended machine."""
+        self.loop.stand_still(seconds)
 
     def result(self, awaitable: Awaitable[T]) -> T:
         """What `awaitable` gives, without time passing."""

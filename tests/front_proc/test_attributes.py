@@ -26,7 +26,14 @@ def test_child_has_what_the_session_wants_whenever_it_runs(history):
     attributes.opened(list(LOCAL.items()))
     sessions = [Session(Client(f"10.0.0.1:{number}"), None) for number in range(3)]
     wanted = [dict(LOCAL) for _ in sessions]
-    child, in_order = dict(LOCAL), {}
+    child, in_order, touched = dict(LOCAL), {}, set()
+
+    def run(session):
+        """The session's next command: the child sets what it is told to."""
+        changes = attributes.changes(session)
+        child.update(changes)
+        touched.update(number for number, _ in changes)
+
     for what, *arguments in history:
         if what == "set":
             number, attribute, state = arguments
@@ -34,7 +41,7 @@ def test_child_has_what_the_session_wants_whenever_it_runs(history):
             wanted[number][attribute] = state
         elif what == "were set":
             number, attribute, state = arguments
-            child.update(attributes.changes(sessions[number]))
+            run(sessions[number])
             attributes.were_set(sessions[number], attribute, state)
             if attribute in LOCAL:
                 wanted[number][attribute] = child[attribute] = state
@@ -42,7 +49,7 @@ def test_child_has_what_the_session_wants_whenever_it_runs(history):
                 in_order.pop(attribute, None)
                 in_order[attribute] = state
         elif what == "unknown":
-            child = dict.fromkeys(LOCAL, -1)
+            child.update(dict.fromkeys(touched, -1))
             attributes.are_unknown()
         elif what == "reopen":
             child = dict(LOCAL)
@@ -50,6 +57,19 @@ def test_child_has_what_the_session_wants_whenever_it_runs(history):
             assert attributes.to_restore == list(in_order.items())
         else:
             [number] = arguments
-            child.update(attributes.changes(sessions[number]))
+            run(sessions[number])
             assert child == wanted[number]
             assert attributes.changes(sessions[number]) == []
+
+
+def test_what_nobody_ever_set_is_not_set_after_a_failure_either():
+    """An attribute that the library gives and refuses to take would fail every command from then on."""
+    attributes = ResourceAttributes()
+    attributes.opened(list(LOCAL.items()))
+    ann, bob = (Session(Client(f"10.0.0.1:{number}"), None) for number in range(2))
+    attributes.set_local(ann, 1, 11)
+    attributes.changes(ann)
+    attributes.are_unknown()
+    assert attributes.changes(bob) == [(1, 10)]
+    attributes.are_unknown()
+    assert attributes.changes(ann) == [(1, 11)]

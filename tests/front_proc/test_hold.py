@@ -1,9 +1,18 @@
 """The hold: who may be served while an answer is awaited. The clock is the test's."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from front_proc.attributes import ResourceAttributes
-from front_proc.hold import FOR_INFINITE, SHORTEST, VI_SUCCESS_MAX_CNT, Hold
+from front_proc.hold import (
+    FOR_INFINITE,
+    LONGEST_POLLING,
+    SHORTEST,
+    VI_SUCCESS_MAX_CNT,
+    VI_SUCCESS_TERM_CHAR,
+    Hold,
+)
 from front_proc.sessions import VI_ATTR_TMO_VALUE, VI_TMO_INFINITE, Client, Session
 from front_proc.tickets import Outcome, Ticket, failed
 
@@ -11,8 +20,8 @@ from front_proc.tickets import Outcome, Ticket, failed
 class Bench:
     """A hold, and the sessions of some clients on one resource whose library has a timeout of 2 s."""
 
-    def __init__(self):
-        self.hold = Hold()
+    def __init__(self, *, marks_end):
+        self.hold = Hold(marks_end=marks_end)
         self.attributes = ResourceAttributes()
         self.attributes.opened([(VI_ATTR_TMO_VALUE, 2000)])
 
@@ -25,13 +34,16 @@ class Bench:
     def ticket(self, session, call="query", **fields):
         return Ticket(session, call, lambda _: None, lambda _: None, **fields)
 
-    def asks(self, session, now=0.0, outcome=None):
-        """A write that holds a query."""
-        ticket = self.ticket(session, "write", holds=True)
+    def asks(self, session, now=0.0, outcome=None, answers=1):
+        """A write that holds queries for so many answers."""
+        ticket = self.ticket(session, "write", holds=True, answers=answers)
         self.hold.ended(ticket, outcome or Outcome(), bool(outcome and outcome.failed), now)
 
     def reads(self, session, now=0.0, outcome=None, *, is_dirty=False):
         self.hold.ended(self.ticket(session, "read", continues=True), outcome or Outcome(), is_dirty, now)
+
+    def reads_data(self, session, data, status):
+        self.reads(session, outcome=Outcome(status, data=data))
 
     def may_be_served(self, session, call="query", **fields):
         """At once, without emptying the instrument."""
@@ -42,19 +54,32 @@ class Bench:
         self.hold.expire(now, lambda holder: any(session is not holder for session in waiting))
 
 
-@pytest.fixture
-def bench():
-    return Bench()
+@pytest.fixture(params=[True, False], ids=["with END", "without END"])
+def bench(request):
+    """Promises that hold on every interface."""
+    return Bench(marks_end=request.param)
 
 
 @pytest.fixture
-def ann(bench):
-    return bench.session()
+def bus():
+    """GPIB and its heirs."""
+    return Bench(marks_end=True)
 
 
 @pytest.fixture
-def bob(bench):
-    return bench.session()
+def line():
+    """A socket, a serial line."""
+    return Bench(marks_end=False)
+
+
+@pytest.fixture
+def ann():
+    return Bench(marks_end=False).session()
+
+
+@pytest.fixture
+def bob():
+    return Bench(marks_end=False).session()
 
 
 def test_nobody_holds_at_first(bench, ann):
@@ -83,14 +108,153 @@ def test_reading_part_of_an_answer_keeps_the_hold(bench, ann):
     assert bench.hold.holder is None
 
 
-def test_two_questions_are_owed_two_answers(bench, ann):
+def test_answers_line_up_where_nothing_marks_their_end(line, ann, bob):
     """write, write, read, read."""
+    line.asks(ann)
+    line.asks(ann)
+    line.reads(ann)
+    assert line.hold.holder is ann
+    line.reads(ann)
+    assert line.hold.holder is None
+    assert line.may_be_served(bob)
+
+
+def test_one_write_may_ask_for_several_answers(line, ann, bob):
+    """`write("A?\\nB?")`, read, read; then one more write before the last was read."""
+    line.asks(ann, answers=2)
+    line.reads(ann)
+    line.asks(ann)
+    line.reads(ann)
+    assert line.hold.holder is ann
+    line.reads(ann)
+    assert line.may_be_served(bob)
+
+
+def test_query_replaces_the_answer_that_was_not_read_where_the_end_is_marked(bus, ann, bob):
+    """IEEE 488.2, 6.3.2.3. Whether the instrument keeps to that is unknown: others begin with an empty one."""
+    bus.asks(ann)
+    bus.asks(ann)
+    bus.reads(ann)
+    assert bus.hold.holder is None
+    assert bus.may_be_served(ann)
+    assert not bus.may_be_served(bob)
+    assert not bus.may_be_served(bob, "read", continues=True)
+    bus.hold.resynchronised()
+    assert bus.may_be_served(bob)
+
+
+def test_only_one_answer_of_several_queries_is_awaited_where_the_end_is_marked(bus, ann, bob):
+    """The instrument may have said the others too."""
+    bus.asks(ann, answers=2)
+    bus.reads(ann)
+    assert bus.hold.holder is None
+    assert bus.may_be_served(ann)
+    assert not bus.may_be_served(bob)
+
+
+def test_what_somebody_may_have_left_is_cleared_away_by_clear(bus, ann, bob):
+    """As well as by a resynchronisation; not by a later exchange of its own."""
+    bus.asks(ann)
+    for _ in range(3):
+        bus.asks(ann)
+        bus.reads(ann)
+        assert not bus.may_be_served(bob)
+    bus.hold.ended(bus.ticket(ann, "clear"), Outcome(), False, 0.0)
+    assert bus.may_be_served(bob)
+
+
+def test_what_somebody_left_stays_in_the_way_when_it_closes(bus, ann, bob):
+    """Nobody will ever read it."""
+    bus.asks(ann)
+    bus.asks(ann)
+    bus.reads(ann)
+    bus.hold.left(ann)
+    assert not bus.may_be_served(bob)
+
+
+def test_query_after_a_read_that_ended_at_its_count_is_a_new_exchange(bench, ann, bob):
+    """`read_bytes(5)` of exactly what was said: nobody knows that this was all."""
+    for _ in range(3):
+        bench.asks(ann)
+        bench.reads(ann, outcome=Outcome(VI_SUCCESS_MAX_CNT))
     bench.asks(ann)
-    bench.asks(ann)
-    bench.reads(ann)
-    assert bench.hold.holder is ann
     bench.reads(ann)
     assert bench.hold.holder is None
+    assert bench.may_be_served(ann)
+    assert not bench.may_be_served(bob)
+
+
+# Termination characters and blocks.
+
+BLOCK = b"#212a\nb\nc\nd\ne\n\n\n\n"  # its content ends with LF too; the last one is behind it
+
+
+def until_lf(data, count=1000):
+    """What reads of at most `count` bytes make of it, as (data, status)."""
+    while data:
+        end = min(data.index(b"\n") + 1, count)
+        yield data[:end], VI_SUCCESS_TERM_CHAR if data[end - 1 : end] == b"\n" else VI_SUCCESS_MAX_CNT
+        data = data[end:]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 1000])
+def test_termination_character_inside_a_block_ends_no_answer(line, ann, bob, count):
+    """However the reads cut it: any byte of a block may be one."""
+    line.asks(ann)
+    for data, status in until_lf(BLOCK, count):
+        assert line.hold.holder is ann, "all was not read"
+        line.reads_data(ann, data, status)
+    assert line.hold.holder is None
+    assert line.may_be_served(bob)
+
+
+def test_end_of_a_serial_line_inside_a_block_ends_no_answer(line, ann, bob):
+    """There the termination character is the END indicator (VI_ATTR_ASRL_END_IN), and the status says no more."""
+    line.asks(ann)
+    for data, _ in until_lf(BLOCK):
+        assert line.hold.holder is ann
+        line.reads_data(ann, data, 0)
+    assert line.may_be_served(bob)
+
+
+def test_block_that_came_in_pieces_is_a_block(line, ann):
+    """Of a long answer the outcome has only the last bytes."""
+    line.asks(ann)
+    ticket = line.ticket(ann, "read", continues=True)
+    ticket.head, ticket.received = b"#6100000abcdefgh", 65536
+    line.hold.ended(ticket, Outcome(VI_SUCCESS_TERM_CHAR, data=bytes(100)), False, 0.0)
+    assert line.hold.holder is ann
+    line.reads_data(ann, bytes(100_000 + 8 - 65536 - 100), VI_SUCCESS_TERM_CHAR)
+    assert line.hold.holder is ann, "its last byte was LF by chance"
+    line.reads_data(ann, b"\n", VI_SUCCESS_TERM_CHAR)
+    assert line.hold.holder is None
+
+
+def test_each_answer_may_be_a_block(line, ann):
+    """Also the second, and a line after a block is a line."""
+    line.asks(ann, answers=3)
+    for answer in (BLOCK, b"5\n", BLOCK):
+        for data, status in until_lf(answer):
+            assert line.hold.holder is ann
+            line.reads_data(ann, data, status)
+    assert line.hold.holder is None
+
+
+@pytest.mark.parametrize("answer", [b"#0a\n", b"#\n", b"#1\n", b"#3ab\n", b"x#15\n", b"\n"])
+def test_line_that_is_no_definite_block_ends_at_its_termination_character(line, ann, answer):
+    """Also one that looks like a block for a while."""
+    line.asks(ann)
+    line.reads_data(ann, answer, VI_SUCCESS_TERM_CHAR)
+    assert line.hold.holder is None
+
+
+def test_termination_character_ends_an_answer_but_who_knows_what_follows_where_the_end_is_marked(bus, ann, bob):
+    """It may have been inside; END was not there, so others begin with an empty instrument."""
+    bus.asks(ann)
+    bus.reads_data(ann, b"5\n", VI_SUCCESS_TERM_CHAR)
+    assert bus.hold.holder is None
+    assert bus.may_be_served(ann)
+    assert not bus.may_be_served(bob)
 
 
 def test_command_without_a_question_holds_nothing(bench, ann):
@@ -146,13 +310,27 @@ def test_read_that_timed_out_leaves_its_answer_to_its_owner_only(bench, ann, bob
     assert not bench.may_be_served(bob, "read", continues=True)
 
 
-def test_late_answer_read_to_its_end_leaves_nothing(bench, ann, bob):
-    """Part of it does not."""
+def test_late_answers_may_be_read_and_never_make_it_clean(bench, ann, bob):
+    """However many: nobody knows how many are still to come. What the owner asks next begins anew as well."""
     bench.asks(ann)
     bench.reads(ann, outcome=failed("VI_ERROR_TMO"), is_dirty=True)
-    bench.reads(ann, outcome=Outcome(VI_SUCCESS_MAX_CNT))
-    assert not bench.may_be_served(bob)
-    bench.reads(ann)
+    for status in (VI_SUCCESS_MAX_CNT, 0, VI_SUCCESS_TERM_CHAR, 0):
+        bench.reads(ann, outcome=Outcome(status))
+        assert bench.may_be_served(ann, "read", continues=True)
+        assert not bench.may_be_served(bob)
+        assert not bench.may_be_served(ann)
+
+
+@pytest.mark.parametrize("how", ["resynchronised", "clear"])
+def test_dirty_session_is_clean_when_it_was_emptied(bench, ann, bob, how):
+    """By a resynchronisation, or by somebody's clear."""
+    bench.asks(ann)
+    bench.reads(ann, outcome=failed("VI_ERROR_TMO"), is_dirty=True)
+    if how == "clear":
+        bench.hold.ended(bench.ticket(bob, "clear"), Outcome(), False, 0.0)
+    else:
+        bench.hold.resynchronised()
+    assert bench.may_be_served(ann)
     assert bench.may_be_served(bob)
 
 
@@ -215,7 +393,113 @@ def test_each_read_gives_the_holder_its_time_anew(bench, ann, bob):
         assert bench.hold.holder is ann
 
 
+@pytest.mark.parametrize("call", ["read_stb", "get_attribute", "write", "query"])
+def test_every_command_of_the_holder_gives_it_time(bench, ann, bob, call):
+    """`while not stb & 16: sleep(1)`: who polls is there. What others do does not count."""
+    bench.asks(ann, now=0.0)
+    for now in (1.5, 3.0, 4.5):
+        bench.hold.ended(bench.ticket(ann, call), Outcome(), False, now)
+        bench.hold.ended(bench.ticket(bob, call), Outcome(), False, now + 1.0)
+        assert bench.hold.expires_at() == now + SHORTEST
+
+
+@pytest.mark.parametrize(
+    ("timeout_ms", "longest"),
+    [(None, LONGEST_POLLING), (90_000, 90.0), (VI_TMO_INFINITE, FOR_INFINITE)],
+)
+def test_polling_keeps_a_hold_for_a_minute_at_most(bench, bob, timeout_ms, longest):
+    """Or for the holder's own timeout if that is longer; a write or a read begins that anew."""
+    ann = bench.session(timeout_ms)
+    for begins in (0.0, 1000.0):
+        bench.asks(ann, now=begins)
+        for now in range(int(longest)):
+            bench.hold.ended(bench.ticket(ann, "read_stb"), Outcome(), False, begins + now)
+            bench.expires(begins + now + 0.9, [bob])
+            assert bench.hold.holder is ann
+        assert bench.hold.expires_at() == begins + longest
+        bench.reads(ann, now=begins + longest - 0.5, outcome=Outcome(VI_SUCCESS_MAX_CNT))
+        assert bench.hold.expires_at() > begins + longest
+
+
 def test_running_out_does_nothing_without_a_hold(bench, bob):
     """There is nobody to take it from."""
     bench.expires(1e9, [bob])
     assert bench.may_be_served(bob)
+
+
+# Whatever it asks and however it reads: what is another's is gone before anybody else is served.
+
+
+class Instrument:
+    """What a real one has ready to be read; the far end of a stream, or of a bus that marks the END."""
+
+    def __init__(self, *, marks_end):
+        self._marks_end = marks_end
+        self._ready = []
+
+    def asked(self, answers):
+        if self._marks_end:
+            self._ready = []  # interrupted
+        self._ready += answers
+
+    def read(self, count, *, to_character):
+        """Data and status; None when nothing comes in time."""
+        if not self._ready:
+            return None
+        answer = self._ready[0]
+        lf = answer.find(b"\n") + 1 if to_character else 0
+        end = min(count, lf or count, len(answer))
+        self._ready[:1] = [answer[end:]] if answer[end:] else []
+        if self._marks_end and end == len(answer):
+            return answer[:end], 0
+        if end == lf:
+            return answer[:end], VI_SUCCESS_TERM_CHAR
+        if end == count:
+            return answer[:end], VI_SUCCESS_MAX_CNT
+        return None  # a stream without a termination character: it waits for more
+
+    @property
+    def is_empty(self):
+        return not self._ready
+
+
+ANSWERS = st.sampled_from([b"5\n", b"#13a\nb\n", b"#12\n\n\n", b"#11#\n", BLOCK])
+
+HISTORIES = st.lists(
+    st.one_of(
+        st.lists(ANSWERS, min_size=1, max_size=2),
+        st.tuples(st.sampled_from([1, 4, 6, 1000]), st.booleans()),
+        st.just("clear"),
+        st.just("bob"),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=300)
+@given(st.booleans(), HISTORIES)
+def test_nobody_is_served_while_an_answer_of_another_may_be_read(marks_end, history):
+    """Ann writes queries, reads in every way and too often, clears; Bob is served whenever the hold lets him."""
+    bench, instrument = Bench(marks_end=marks_end), Instrument(marks_end=marks_end)
+    ann, bob = bench.session(), bench.session()
+    for step in history:
+        if step == "clear":
+            instrument = Instrument(marks_end=marks_end)
+            bench.hold.ended(bench.ticket(ann, "clear"), Outcome(), False, 0.0)
+        elif step == "bob":
+            if bench.hold.holder is None and bench.hold.needs_resync(bench.ticket(bob)):
+                instrument = Instrument(marks_end=marks_end)
+                bench.hold.resynchronised()
+        elif isinstance(step, list):
+            if bench.hold.holder in (None, ann) and bench.hold.needs_resync(bench.ticket(ann)):
+                instrument = Instrument(marks_end=marks_end)
+                bench.hold.resynchronised()
+            instrument.asked(step)
+            bench.asks(ann, answers=len(step))
+        else:
+            result = instrument.read(step[0], to_character=step[1])
+            if result is None:
+                bench.reads(ann, outcome=failed("VI_ERROR_TMO"), is_dirty=True)
+            else:
+                bench.reads_data(ann, *result)
+        assert instrument.is_empty or not bench.may_be_served(bob)

@@ -30,7 +30,7 @@ HAVE_PROCESS = {
 }
 #: Nothing is under way here that would serve those who wait.
 AT_REST = {State.CLOSED, State.OFFLINE, State.BACKOFF, State.BROKEN, State.WEDGED}
-FAILING = {Action.FAIL_OPENS, Action.FAIL_QUEUED, Action.FAIL_RUNNING_HUNG, Action.FAIL_RUNNING_CRASHED}
+FAILING = {Action.FAIL_OPENS, Action.FAIL_QUEUED, Action.FAIL_RUNNING}
 ROWS = [
     pytest.param(state, event, *row, id=f"{state}-{event}")
     for state, events in TRANSITIONS.items()
@@ -77,10 +77,10 @@ def test_every_state_that_awaits_a_process_has_a_deadline(state):
 
 
 @every_row
-def test_running_command_fails_on_every_way_out_of_busy(state, event, after, actions):
-    """It ends well with `done` and says itself what it lost with `lost`; on every other way the table fails it."""
-    fails = {Action.FAIL_RUNNING_HUNG, Action.FAIL_RUNNING_CRASHED} & set(actions)
-    assert bool(fails) == (state is State.BUSY and event not in {Event.DONE, Event.LOST})
+def test_running_command_is_judged_when_its_process_is_gone(state, event, after, actions):
+    """Only then is all read that it said; a process that never goes is judged when it is called wedged."""
+    is_end = event in DEATHS or (state, event) == (State.KILLING, Event.DEADLINE)
+    assert (Action.FAIL_RUNNING in actions) == (state in {State.BUSY, State.KILLING} and is_end)
 
 
 @every_row

@@ -7,7 +7,7 @@ import asyncio
 
 import pytest
 
-from front_proc.keeper import CLOSE_TIME, KILL_TIME, OPEN_TIME
+from front_proc.keeper import CLOSE_TIME, KILL_TIME, LATE, OPEN_TIME
 from front_proc.lifecycle import Event, State
 from front_proc.resource import OFFLINE_TIME, QUEUE_LIMIT, QUEUE_TIME, RESYNC_TIME, STARTED_TIME
 from front_proc.sessions import VI_ATTR_TERMCHAR_EN, VI_ATTR_TMO_VALUE, VI_TMO_INFINITE
@@ -260,14 +260,15 @@ def test_attribute_that_the_library_does_not_know_is_not_set(stage):
     assert stage.child.running.attributes == []
 
 
-def test_attributes_are_all_set_again_when_setting_them_failed(stage):
-    """Which of them were set is unknown."""
+def test_attributes_that_were_ever_set_are_set_again_when_setting_them_failed(stage):
+    """Which of them were set is unknown; the others are as viOpen left them."""
     session = stage.opened()
     stage.resource.attributes.set_local(session, VI_ATTR_TMO_VALUE, 5)
-    stage.submit(session)
+    answers = stage.submit(session)
     stage.child.say(pipe.Done(stage.child.running.ticket, -1073807330, token="VI_ERROR_NSUP_ATTR_STATE", text="no"))
+    assert answers.outcome.failed
     stage.submit(session)
-    assert sorted(stage.child.running.attributes) == [(VI_ATTR_TMO_VALUE, 5), (VI_ATTR_TERMCHAR_EN, False)]
+    assert stage.child.running.attributes == [(VI_ATTR_TMO_VALUE, 5)]
 
 
 def test_attributes_of_a_session_are_restored_on_a_new_process(stage):
@@ -353,17 +354,20 @@ def test_hold_of_a_session_that_is_gone_delays_nobody(stage, how):
 
 
 def test_late_answer_may_be_read_by_the_session_that_it_belongs_to(stage):
-    """A read that timed out is repeated with more patience."""
+    """A read that timed out is repeated with more patience; whatever is asked next begins with an empty instrument."""
     session = stage.opened()
     stage.submit(session, "write", holds=True)
     stage.child.does()
     read = stage.submit(session, "read", continues=True)
     stage.child.fails("VI_ERROR_TMO", Effect.NONE, dirty=True)
     assert read.said == "VI_ERROR_TMO none"
-    again = stage.submit(session, "read", continues=True)
-    stage.child.does(b"late\n")
-    assert again.outcome.data == b"late\n"
+    for late in (b"late\n", b"and what else was owed\n"):
+        again = stage.submit(session, "read", continues=True)
+        stage.child.does(late)
+        assert again.outcome.data == late
     stage.submit(session)
+    assert stage.child.running.call == "resynchronise"
+    stage.child.does()
     assert stage.child.running.call == "query"
 
 
@@ -419,11 +423,14 @@ def test_child_that_says_nothing_by_its_deadline_is_killed(stage, steps, effect,
         stage.pass_time(1.9)
         getattr(stage.child, step)()
     stage.pass_time(deadline - 0.1)
-    assert answers.is_open
+    assert not stage.child.is_being_killed
     stage.pass_time(0.2)
-    assert answers.said == f"INSTRUMENT_HUNG {effect}"
     assert stage.child.is_being_killed
+    assert answers.is_open, "it is judged when all is read that its process said"
     stage.child.dies()
+    assert answers.said == f"INSTRUMENT_HUNG {effect}"
+    pid = stage.children[0].pid
+    assert f"no answer by its deadline: process {pid} hung and is killed; it starts anew" in answers.outcome.text
     assert stage.events() == ["opened", "hung", "killed"]
 
 
@@ -447,17 +454,24 @@ def test_infinite_timeout_has_no_deadline(stage):
     stage.pass_time(100_000)
     assert answers.is_open
     stage.resource.restart()
+    assert answers.is_open
+    stage.child.dies()
     assert answers.said == "INSTRUMENT_CRASHED maybe"
+    assert "an operator restarted it; it starts anew" in answers.outcome.text
 
 
-def test_command_with_infinite_timeout_ends_when_its_client_is_gone(stage):
-    """Nobody else could end it, and everybody else would wait for it."""
+@pytest.mark.parametrize("later", [(), ("starts",), ("starts", "writes")], ids=["at once", "started", "written"])
+def test_command_with_infinite_timeout_ends_when_its_client_is_gone(stage, later):
+    """Nobody else could end it, and everybody else would wait for it; whatever the child reports after that."""
     session, other = stage.opened(), stage.opened()
     stage.resource.attributes.set_local(session, VI_ATTR_TMO_VALUE, VI_TMO_INFINITE)
     stage.submit(session, "read", continues=True)
-    stage.child.starts()
+    if not later:
+        stage.child.starts()
     stage.submit(other)
     stage.resource.drop_session(session)
+    for step in later:
+        getattr(stage.child, step)()
     stage.pass_time(TIMEOUT + GRACE + 1)
     assert stage.child.is_being_killed
 
@@ -468,9 +482,10 @@ def test_hang_costs_the_others_one_failed_command_each(stage):
     one, two = stage.submit(hung), stage.submit(queued)
     stage.child.starts()
     stage.pass_time(TIMEOUT + GRACE + 0.1)
-    assert one.said == "INSTRUMENT_HUNG maybe"
+    assert one.is_open
     assert two.said == "SESSION_RESET none"
     stage.child.dies()
+    assert one.said == "INSTRUMENT_HUNG maybe"
     stage.child.opens()
     for session in (hung, queued):
         answers = stage.submit(session)
@@ -485,16 +500,34 @@ def test_hang_costs_the_others_one_failed_command_each(stage):
 
 def test_command_that_waits_for_the_new_process_is_served_by_it(stage):
     """It came after the failure was told, from one who knew."""
-    session = stage.opened()
-    stage.submit(session)
+    hung, queued = stage.opened(), stage.opened()
+    stage.submit(hung)
+    told = stage.submit(queued)
     stage.child.starts()
     stage.pass_time(TIMEOUT + GRACE + 0.1)
-    waiting = stage.submit(session)
-    assert waiting.is_open
+    assert told.said == "SESSION_RESET none"
+    waiting = [stage.submit(queued)]
     stage.child.dies()
+    waiting.append(stage.submit(hung))
+    assert all(answers.is_open for answers in waiting)
     stage.child.opens()
     stage.child.does()
-    assert waiting.said == "ok"
+    stage.child.does()
+    assert [answers.said for answers in waiting] == ["ok", "ok"]
+
+
+def test_command_that_was_sent_before_its_session_was_told_is_not_carried_out_afterwards(stage):
+    """The one before it hangs and is being killed: its client knows nothing of that yet."""
+    session = stage.opened()
+    hung = stage.submit(session)
+    stage.child.starts()
+    stage.pass_time(TIMEOUT + GRACE + 0.1)
+    waiting = [stage.submit(session, data=b"VOLT 1"), stage.submit(session, data=b"VOLT 2")]
+    stage.child.dies()
+    assert hung.said == "INSTRUMENT_HUNG maybe"
+    stage.child.opens()
+    assert [answers.said for answers in waiting] == ["SESSION_RESET none"] * 2
+    assert stage.child.runs == []
 
 
 @pytest.mark.parametrize("is_started", [False, True])
@@ -516,18 +549,101 @@ def test_garbage_costs_the_process_its_life(stage):
     answers = stage.submit(stage.opened())
     stage.child.starts()
     stage.child.babbles()
-    assert answers.said == "INSTRUMENT_CRASHED maybe"
     assert stage.child.is_being_killed
+    assert answers.is_open
+    stage.child.dies()
+    assert answers.said == "INSTRUMENT_CRASHED maybe"
 
 
-def test_report_that_crossed_a_kill_changes_nothing(stage):
-    """The command had its outcome; the answer comes too late."""
+def kill_it(stage, how):
+    """The process has a command and is told to die."""
+    if how == "hung":
+        stage.pass_time(STARTED_TIME + 0.1)
+    elif how == "garbage":
+        stage.child.babbles()
+    else:
+        stage.resource.restart()
+        stage.run()
+    assert stage.state is State.KILLING
+    return "INSTRUMENT_HUNG" if how == "hung" else "INSTRUMENT_CRASHED"
+
+
+KILLS = pytest.mark.parametrize("how", ["hung", "garbage", "restart"])
+
+
+@KILLS
+def test_start_that_crossed_a_kill_counts(stage, how):
+    """The instrument may have acted: nobody is told that it certainly did not."""
+    answers = stage.submit(stage.opened())
+    token = kill_it(stage, how)
+    stage.child.starts()
+    stage.child.dies()
+    assert answers.said == f"{token} maybe"
+
+
+@KILLS
+def test_outcome_that_crossed_a_kill_counts(stage, how):
+    """The answer is there, if late; the process dies all the same."""
+    answers = stage.submit(stage.opened())
+    kill_it(stage, how)
+    stage.child.does(b"late\n")
+    assert answers.said == "ok"
+    assert answers.outcome.data == b"late\n"
+    assert stage.state is State.KILLING
+    stage.child.dies()
+    assert stage.state is State.OPENING
+
+
+@KILLS
+def test_failure_that_crossed_a_kill_counts(stage, how):
+    """With the child's own word for what the instrument had heard."""
+    answers = stage.submit(stage.opened())
+    kill_it(stage, how)
+    stage.child.fails("VI_ERROR_IO", Effect.DONE, dirty=True)
+    assert answers.said == "VI_ERROR_IO done"
+    stage.child.dies()
+    assert stage.state is State.OPENING
+
+
+@KILLS
+@pytest.mark.parametrize("timeout_ms", [2000, 60_000, VI_TMO_INFINITE])
+def test_report_that_crossed_a_kill_does_not_put_off_the_end(stage, how, timeout_ms):
+    """A process that says something while it cannot die is wedged as soon as one that does not."""
+    session = stage.opened()
+    stage.resource.attributes.set_local(session, VI_ATTR_TMO_VALUE, timeout_ms)
+    answers = stage.submit(session)
+    kill_it(stage, how)
+    stage.pass_time(KILL_TIME / 2)
+    stage.child.starts()
+    stage.child.writes()
+    stage.child.gives(b"part")
+    stage.resource.drop_session(session)
+    stage.pass_time(KILL_TIME / 2 + 0.1)
+    assert stage.state is State.WEDGED
+    assert answers.said.endswith(" maybe")
+
+
+def test_front_that_was_stopped_reads_first_what_was_said_meanwhile(stage):
+    """SIGSTOP, a suspended machine: a deadline that passed in its sleep is nobody's fault."""
     answers = stage.submit(stage.opened())
     stage.child.starts()
-    stage.pass_time(TIMEOUT + GRACE + 0.1)
-    stage.child.does(b"late\n")
-    assert answers.said == "INSTRUMENT_HUNG maybe"
-    assert stage.state is State.KILLING
+    stage.stop_front(3600)
+    stage.pass_time(LATE - 0.01)
+    assert not stage.child.is_being_killed
+    stage.child.does(b"in time\n")
+    assert answers.outcome.data == b"in time\n"
+    stage.pass_time(100)
+    assert stage.events() == ["opened"]
+
+
+def test_process_that_says_nothing_after_the_front_was_stopped_is_killed(stage):
+    """It has a moment more, not for ever."""
+    stage.submit(stage.opened())
+    stage.child.starts()
+    stage.stop_front(3600)
+    stage.pass_time(LATE + 0.01)
+    assert stage.child.is_being_killed
+    assert stage.events() == ["opened", "hung"]
 
 
 def test_open_that_crossed_a_kill_is_no_restart(stage):
@@ -646,12 +762,14 @@ def test_restart_fails_what_waits_for_a_hold(stage):
 def test_process_that_cannot_be_killed_makes_commands_fail_at_once(stage):
     """Wedged is a state: it says so, and nobody waits."""
     session = stage.opened()
-    stage.submit(session)
+    running = stage.submit(session)
     stage.child.starts()
     stage.pass_time(TIMEOUT + GRACE + 0.1)
     waiting, opening = stage.submit(session), stage.asks_to_open()
+    assert running.is_open
     stage.pass_time(KILL_TIME + 0.1)
     assert stage.state is State.WEDGED
+    assert running.said == "INSTRUMENT_HUNG maybe"
     assert waiting.said == "SESSION_RESET none"
     assert failure_of(opening) == "INSTRUMENT_WEDGED none"
     assert stage.submit(session).said == "INSTRUMENT_WEDGED none"

@@ -213,7 +213,9 @@ class Histories(RuleBasedStateMachine):
 
     def busy_is_whoever_has_a_command(self):
         resource = self.stage.resource
-        assert (resource.keeper.state is State.BUSY) == (resource._running is not None)
+        is_running = resource._running is not None
+        assert is_running or resource.keeper.state is not State.BUSY
+        assert not is_running or resource.keeper.state in (State.BUSY, State.KILLING), "judged when it is dead"
 
     def what_is_neither_queued_nor_running_has_ended(self):
         assert sum(answers.is_open for answers in self.answers) == self.stage.resource.queued + (

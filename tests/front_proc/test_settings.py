@@ -35,7 +35,7 @@ WRONG = {
     "visa-library": (["", "missing.yaml@sim"], ['""', "1"]),
     "demo": ([], ["1", '"yes"']),
     "daemonize": ([], ["0", '"no"']),
-    "run-dir": ([""], ["7", '""']),
+    "run-dir": (["", "~no-such-user/run"], ["7", '""', '"~no-such-user/run"']),
     "audit-log": ([""], ["false"]),
     "linger": (["-1", "inf", "nan", "soon"], ["-1", "inf", "nan", '"60"', "true"]),
     "grace": (["-0.1", "1e999", ""], ["-1", '"2"']),

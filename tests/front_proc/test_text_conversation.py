@@ -17,13 +17,19 @@ class FakeLine:
     """A connection: what was sent, and whether it goes on."""
 
     def __init__(self):
-        self.sent = b""
+        self.said = b""
         self.is_over = False
         self.is_paused = False
+        #: Has the client read what was sent?
+        self.has_room = asyncio.Event()
+        self.has_room.set()
 
     def send(self, data):
         assert not self.is_over, "nothing is said after the end"
-        self.sent += data
+        self.said += data
+
+    async def sent(self):
+        await self.has_room.wait()
 
     def close(self):
         self.is_over = True
@@ -43,7 +49,8 @@ class FakeFront:
     def __init__(self):
         self.audit = FakeAudit()
         self.is_stopping = False
-        self.refusals = []
+        #: What was put on record without a ticket: command, outcome, effect.
+        self.noted = []
         self.faults = []
         self.known = asyncio.Event()
 
@@ -59,8 +66,9 @@ class FakeFront:
             raise Failure("VI_ERROR_INV_RSRC_NAME", name)
         return name
 
-    def note_refusal(self, client, command, failure):
-        self.refusals.append((command, failure.token))
+    def note_command(self, client, command, outcome, effect, seconds):
+        self.noted.append((command, outcome, effect.value))
+        self.seconds = seconds
 
     def note_fault(self, error):
         self.faults.append(error)
@@ -84,8 +92,8 @@ class Peer:
         return self.heard()
 
     def heard(self):
-        sent, self.line.sent = self.line.sent, b""
-        return sent
+        said, self.line.said = self.line.said, b""
+        return said
 
     def waits(self, seconds):
         self._stage.pass_time(seconds)
@@ -126,9 +134,53 @@ def test_bytes_far_ahead_of_the_request_under_way_stay_in_the_socket(peer):
     assert not peer.line.is_paused
 
 
+def test_reading_goes_on_when_few_bytes_are_left_ahead(peer):
+    """Not with every reply: a client that sends faster than it is served would fill the memory all the same."""
+    left_when_resumed = []
+    peer.line.resume = lambda: left_when_resumed.append(len(peer.conversation._reader))
+    peer.sends(b".#.list_resources\n" + b".#.ping\n" * (READ_AHEAD // 8 + 20))
+    peer.front.known.set()
+    assert peer.waits(1).count(b"pong\n") == READ_AHEAD // 8 + 20
+    assert max(left_when_resumed) <= READ_AHEAD
+    assert len(left_when_resumed) > READ_AHEAD // 8
+
+
+def test_long_block_that_was_sent_ahead_is_read_to_its_end(peer):
+    """The request before it is answered; nothing but the rest of the block can go on from there."""
+    peer.sends(b".#.list_resources\n.#.write_binary D #6300000")
+    for _ in range(3):
+        peer.sends(bytes(READ_AHEAD))
+    assert peer.line.is_paused
+    peer.front.known.set()
+    peer.waits(0.1)
+    assert not peer.line.is_paused
+    assert peer.sends(bytes(300_000 - 3 * READ_AHEAD) + b"\n").startswith(b".#.error NO_RESOURCE effect=none ")
+
+
+def test_client_that_does_not_read_gets_no_more_replies(peer):
+    """One reply at a time: what it asks for meanwhile waits."""
+    peer.line.has_room.clear()
+    assert peer.sends(b".#.ping\n.#.mode\n") == b"pong\n"
+    assert peer.waits(100) == b""
+    peer.line.has_room.set()
+    assert peer.waits(0.1) == b"plain\n"
+
+
 def test_empty_line_is_no_request(peer):
     """And has no reply; what follows has."""
     assert peer.sends(b"\n\r\n\n.#.ping\n\n") == b"pong\n"
+
+
+def test_empty_lines_are_skipped_in_one_go(peer):
+    """However many: none of them costs a turn of the loop, or a frame of the stack."""
+    assert peer.sends(b"\n" * 100_000 + b".#.ping\n") == b"pong\n"
+
+
+def test_empty_line_is_a_terminator(peer):
+    """Whoever sends one is in lines for good."""
+    peer.sends(b"\n")
+    assert peer.sends(b".#.ping") == b""
+    assert peer.waits(SILENCE * 10) == b""
 
 
 # Without a terminator.
@@ -287,14 +339,39 @@ def test_line_that_is_too_long_ends_the_connection(peer):
 def test_refused_command_is_an_error_line_on_record_and_the_connection_goes_on(peer, line, token):
     """Nothing of it was done."""
     assert peer.sends(line + b"\n").startswith(b".#.error " + token + b" effect=none ")
-    assert [refusal[1] for refusal in peer.front.refusals] == [token.decode()]
+    assert peer.front.noted == [(line.decode("utf-8", "backslashreplace"), token.decode(), "none")]
     assert peer.sends(b".#.ping\n") == b"pong\n"
+
+
+@pytest.mark.parametrize("line", [b"...list", b".#.list_resources"])
+def test_command_of_interest_that_comes_to_no_instrument_is_on_record(peer, line):
+    """Once, as it was typed, with how it went and how long it took."""
+    peer.sends(line + b"\n")
+    peer.waits(0.5)
+    peer.front.known.set()
+    peer.waits(0.5)
+    assert peer.front.noted == [(line.decode(), "ok", "none")]
+    assert peer.front.seconds == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("line", [b".#.ping", b"...p", b".#.help", b".#.help ping", b".#.mode tagged", b".#.hello Ann"])
+def test_command_that_only_looks_or_speaks_of_itself_is_not_on_record(peer, line):
+    """Somebody may ask every second."""
+    assert not peer.sends(line + b"\n").startswith(b".#.error")
+    assert peer.front.noted == []
+
+
+def test_look_that_failed_is_on_record(peer):
+    """It was not what it seemed."""
+    peer.sends(b".#.help nonsense\n")
+    assert peer.front.noted == [(".#.help nonsense", "UNKNOWN_COMMAND", "none")]
 
 
 def test_fault_of_our_own_costs_one_reply(peer):
     """It goes to the log; the client hears of it, and goes on."""
     assert peer.sends(b".#.list_open_resources\n").startswith(b".#.error INTERNAL_ERROR ")
     assert len(peer.front.faults) == 1
+    assert peer.front.noted == [(".#.list_open_resources", "INTERNAL_ERROR", "maybe")]
     assert peer.sends(b".#.ping\n") == b"pong\n"
 
 

@@ -96,7 +96,7 @@ def test_longest_line_is_accepted_and_one_byte_more_is_not(terminator, length):
     assert requests_of(cut(b"x" + fits, [length])) == ["LINE_TOO_LONG"]
 
 
-@pytest.mark.parametrize("length", [7, 200_000])
+@pytest.mark.parametrize("length", [65_550, 200_000])
 def test_head_before_a_block_is_bounded_as_a_line_is(length):
     """A line has at most 64 KiB; only the block has a length of its own."""
     data = VERB + b"x" * LINE_LIMIT + b" #12ab\n"
@@ -108,6 +108,23 @@ def test_line_that_is_too_long_is_noticed_before_its_end():
     assert requests_of([b"x" * LINE_LIMIT]) == []
     assert requests_of([b"x" * LINE_LIMIT, b"x\n"]) == ["LINE_TOO_LONG"]
     assert requests_of([b"x" * (LINE_LIMIT + 2)]) == ["LINE_TOO_LONG"]
+
+
+def test_line_that_comes_byte_by_byte_is_not_looked_at_anew_with_each():
+    """The front has one thread: 64 KiB in tiny pieces must not keep it from everybody else for seconds."""
+    looked_at = 0
+
+    def counting(head):
+        nonlocal looked_at
+        looked_at += len(head)
+        return takes_block(head)
+
+    reader = RequestReader(counting)
+    line = VERB + b"x " * 2_000
+    for byte in line:
+        reader.feed(bytes([byte]))
+        assert reader.next() is None
+    assert looked_at < 100 * len(line)
 
 
 def test_lines_before_a_line_that_is_too_long_are_requests():
