@@ -81,17 +81,16 @@ class Hold:
     def ends_with(self, ticket: Ticket) -> bool:
         """Does the holder begin something new with `ticket`, though its last read ended at its count? Then its hold is
         over: who always reads exactly what is there would keep everybody else waiting."""
-        is_new = ticket.holds or ticket.call in ("query", "query_block")
-        if self.holder is not ticket.session or not self._is_cut or not is_new:
+        if self.holder is not ticket.session or not self._is_cut or not ticket.holds:
             return False
         self._left_by, self.holder = self.holder, None
         self._begin_answer()
         return True
 
     def _ask(self, session: Session, answers: int, now: float) -> None:
-        is_added = self.holder is session and not self._marks_end and not self._is_cut
+        is_added = self.holder is session and not self._marks_end
         if self.holder is session and not is_added:
-            self._left_by = session  # the old answer, or its rest: read or not, who knows
+            self._left_by = session  # the old answer: read or not, who knows
         if self._marks_end and answers > 1:
             self._left_by, answers = session, 1
         self._owed = self._owed + answers if is_added else answers

@@ -1,5 +1,6 @@
 """The front: who is connected, what is open, and the daemon's end. Processes are played, time is the test's."""
 
+import asyncio
 from types import SimpleNamespace
 
 import pytest
@@ -126,6 +127,39 @@ def test_client_that_leaves_closes_all_it_had(stage, front):
     assert front.open_resources() == []
     assert opening.cancelled()
     assert client.sessions == set()
+
+
+def test_client_that_leaves_during_an_open_leaves_no_session(stage, front, monkeypatch):
+    """It was gone before its name was made out: no process is started for it."""
+    client, is_made_out = joined(front), asyncio.Event()
+
+    async def canonical(name):
+        await is_made_out.wait()
+        return name
+
+    monkeypatch.setattr(front, "canonical", canonical)
+    opening = stage.start(front.open(client, NAME))
+    front.leave(client)
+    is_made_out.set()
+    stage.run()
+    assert opening.exception().token == "CLIENT_GONE"
+    assert front.resources == {}
+    assert stage.children == []
+    assert client.sessions == set()
+
+
+def test_client_that_leaves_in_the_moment_of_its_open_leaves_no_session(stage, front):
+    """The child has it open, and the client's task has not heard of it yet."""
+    client = joined(front)
+    opening = stage.start(front.open(client, NAME))
+    resource = front.resources[NAME]
+    resource.keeper.child.on_report(pipe.Opened(0, "", "", False, []))
+    front.leave(client)
+    stage.run()
+    assert opening.done()
+    assert resource.sessions == set()
+    assert client.sessions == set()
+    assert stage.child.order == pipe.Close()
 
 
 # Closing with no linger.

@@ -37,6 +37,7 @@ class Bench:
     def asks(self, session, now=0.0, outcome=None, answers=1):
         """A write that holds queries for so many answers."""
         ticket = self.ticket(session, "write", holds=True, answers=answers)
+        self.hold.ends_with(ticket)
         self.hold.ended(ticket, outcome or Outcome(), bool(outcome and outcome.failed), now)
 
     def reads(self, session, now=0.0, outcome=None, *, is_dirty=False):
@@ -179,6 +180,26 @@ def test_query_after_a_read_that_ended_at_its_count_is_a_new_exchange(bench, ann
         bench.reads(ann, outcome=Outcome(VI_SUCCESS_MAX_CNT))
     bench.asks(ann)
     bench.reads(ann)
+    assert bench.hold.holder is None
+    assert bench.may_be_served(ann)
+    assert not bench.may_be_served(bob)
+
+
+def test_hold_ends_with_the_query_that_follows_a_read_which_ended_at_its_count(bench, ann, bob):
+    """Others may have their turn before it, with an empty instrument; nothing else that the holder does ends it."""
+    bench.asks(ann)
+    query = bench.ticket(ann, "write", holds=True)
+    assert not bench.hold.ends_with(query), "the answer is still to be read"
+    bench.reads(ann, outcome=Outcome(VI_SUCCESS_MAX_CNT))
+    for ticket in (
+        bench.ticket(ann, "read", continues=True),
+        bench.ticket(ann, "read_stb"),
+        bench.ticket(ann, "write"),
+        bench.ticket(bob, "write", holds=True),
+    ):
+        assert not bench.hold.ends_with(ticket)
+        assert bench.hold.holder is ann
+    assert bench.hold.ends_with(query)
     assert bench.hold.holder is None
     assert bench.may_be_served(ann)
     assert not bench.may_be_served(bob)

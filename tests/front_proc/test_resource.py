@@ -7,6 +7,7 @@ import asyncio
 
 import pytest
 
+from front_proc.hold import LONGEST_POLLING, VI_SUCCESS_MAX_CNT, VI_SUCCESS_TERM_CHAR
 from front_proc.keeper import CLOSE_TIME, KILL_TIME, LATE, OPEN_TIME
 from front_proc.lifecycle import Event, State
 from front_proc.resource import OFFLINE_TIME, QUEUE_LIMIT, QUEUE_TIME, RESYNC_TIME, STARTED_TIME
@@ -329,6 +330,107 @@ def test_instrument_is_emptied_before_others_are_served_after_a_hold_ran_out(sta
     stage.child.does()
     stage.child.does(b"mine\n")
     assert query.outcome.data == b"mine\n"
+
+
+def test_client_that_reads_exactly_what_is_there_takes_turns(stage):
+    """Its reads end at their count, so nothing says that its answer was over; its next query does."""
+    exact, other = stage.opened(), stage.opened()
+    stage.submit(exact, "write", data=b"A?\n", holds=True)
+    stage.child.does()
+    query = stage.submit(other)
+    stage.submit(exact, "read", continues=True)
+    stage.child.does(b"12345\n", status=VI_SUCCESS_MAX_CNT)
+    assert query.is_open
+    again = stage.submit(exact, "write", data=b"B?\n", holds=True)
+    assert stage.state is State.RESYNC
+    stage.child.does()
+    stage.child.does(b"mine\n")
+    assert query.outcome.data == b"mine\n"
+    assert stage.child.running.data == b"B?\n"
+    stage.child.does()
+    assert again.said == "ok"
+
+
+def test_client_that_reads_exactly_what_is_there_goes_on_when_nobody_waits(stage):
+    """Nothing is emptied for itself."""
+    exact = stage.opened()
+    for _ in range(3):
+        stage.submit(exact, "write", holds=True)
+        stage.child.does()
+        stage.submit(exact, "read", continues=True)
+        stage.child.does(b"12345\n", status=VI_SUCCESS_MAX_CNT)
+    assert [run.call for run in stage.child.runs] == ["write", "read"] * 3
+
+
+def test_holder_that_polls_is_there_for_a_minute(stage):
+    """`write("MEAS?")`, the status byte until it is ready, `read()`: somebody else waits, but not for ever."""
+    asker, other = stage.opened(), stage.opened()
+    stage.submit(asker, "write", holds=True)
+    stage.child.does()
+    query = stage.submit(other)
+    began = stage.loop.time()
+    while stage.child.running.call != "resynchronise":
+        stage.submit(asker, "read_stb")
+        stage.child.does(value=0)
+        stage.pass_time(1.0)
+        assert stage.loop.time() < began + LONGEST_POLLING + 2
+    assert stage.loop.time() >= began + LONGEST_POLLING - 2
+    stage.child.does()
+    stage.child.does(b"mine\n")
+    assert query.outcome.data == b"mine\n"
+
+
+def test_holder_that_polled_reads_its_answer(stage):
+    """Longer than its timeout after it asked."""
+    asker, other = stage.opened(), stage.opened()
+    stage.submit(asker, "write", holds=True)
+    stage.child.does()
+    stage.submit(other)
+    for _ in range(20):
+        stage.submit(asker, "read_stb")
+        stage.child.does(value=0)
+        stage.pass_time(1.0)
+    read = stage.submit(asker, "read", continues=True)
+    stage.child.does(b"5.0\n")
+    assert read.outcome.data == b"5.0\n"
+    assert stage.child.running.call == "query"
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_what_a_query_replaced_is_cleared_away_for_others_only_where_it_was_replaced(stage, ends):
+    """On a bus that marks the END the second query takes the place of the first answer; on a stream they line up."""
+    opening = stage.asks_to_open()
+    stage.child.opens(ends)
+    asker, other = opening.result(), stage.opened()
+    for _ in range(2):
+        stage.submit(asker, "write", holds=True)
+        stage.child.does()
+    query = stage.submit(other)
+    stage.submit(asker, "read", continues=True)
+    stage.child.does(b"5.0\n")
+    if ends:
+        assert stage.child.running.call == "resynchronise"
+    else:
+        stage.submit(asker, "read", continues=True)
+    stage.child.does()
+    stage.child.does(b"mine\n")
+    assert query.outcome.data == b"mine\n"
+
+
+def test_block_that_contains_its_termination_character_is_read_to_its_end(stage):
+    """In pieces or not: nobody comes between."""
+    asker, other = stage.opened(), stage.opened()
+    stage.submit(asker, "write", holds=True)
+    stage.child.does()
+    query = stage.submit(other)
+    stage.submit(asker, "read", continues=True)
+    stage.child.starts()
+    stage.child.gives(b"#210ab")
+    stage.child.does(b"cd\n", status=VI_SUCCESS_TERM_CHAR)
+    assert query.is_open
+    stage.submit(asker, "read", continues=True)
+    stage.child.does(b"efgh\n", status=VI_SUCCESS_TERM_CHAR)
+    assert stage.child.running.call == "query"
 
 
 @pytest.mark.parametrize("how", ["read", "closes before", "closes while it runs"])
@@ -985,6 +1087,50 @@ def test_shut_answers_everybody_and_ends_the_process(stage, moment):
     assert all(answer.outcome.failed for answer in answers)
     assert stage.forgotten == [stage.resource]
     assert not any(child.is_alive for child in stage.children)
+
+
+def test_commands_that_wait_when_the_daemon_stops_are_told_so(stage):
+    """They were not carried out; that their client was gone would be no answer to one who is there."""
+    session, other = stage.opened(), stage.opened()
+    running = stage.submit(session)
+    stage.child.starts()
+    waiting = [stage.submit(session), stage.submit(other)]
+    stage.resource.shut()
+    assert [answers.said for answers in waiting] == ["SHUTTING_DOWN none"] * 2
+    assert running.is_open
+    stage.child.dies()
+    assert running.said == "INSTRUMENT_CRASHED maybe"
+    assert len(stage.child.runs) == 1
+
+
+def test_garbage_of_a_process_that_is_closing_is_ignored(stage):
+    """Its end is awaited anyway; it is no failure of the instrument."""
+    stage.house.linger = 0.0
+    stage.resource.drop_session(stage.opened())
+    assert stage.state is State.CLOSING
+    stage.child.babbles()
+    assert stage.state is State.CLOSING
+    assert not stage.child.is_being_killed
+    stage.child.dies()
+    assert stage.events() == ["opened", "closed"]
+    assert stage.house.breakers[NAME].is_forgotten(0.0)
+
+
+def test_outcome_that_nobody_can_take_is_a_fault_of_ours_and_the_others_go_on(stage):
+    """Whoever asked may be in any state; the record is written, and the next one is served."""
+    session, other = stage.opened(), stage.opened()
+    error = ZeroDivisionError("a fault of ours")
+
+    def fail(_):
+        raise error
+
+    stage.submit(session, on_outcome=fail, command="query A?")
+    waiting = stage.submit(other)
+    stage.child.does()
+    assert stage.house.faults == [error]
+    assert len(stage.house.audit.of("command", command="query A?", outcome="ok")) == 1
+    stage.child.does(b"mine\n")
+    assert waiting.outcome.data == b"mine\n"
 
 
 def test_cancelled_open_costs_nobody_anything(stage):
