@@ -9,7 +9,7 @@ import pytest
 
 from front_proc import pool as pool_module
 from front_proc.child import ChildProcess, start_child
-from front_proc.pool import Pool, ask
+from front_proc.pool import NAME_LIMIT, Pool, ask
 from instrument_proc import pipe
 from instrument_proc.spawn import ChildSettings
 from pyvisa_daemon.errors import Failure
@@ -230,6 +230,26 @@ def test_pool_makes_names_canonical_in_a_spare_that_stays_a_spare(settings):
         assert await pool.take() is spare
         spare.kill()
         assert await pool.canonical("TCPIP::10.0.0.1::5025::SOCKET") == NAME
+        await pool.close(DEADLINE)
+
+    run(story())
+
+
+@pytest.mark.parametrize("length", [NAME_LIMIT, NAME_LIMIT + 1])
+def test_name_that_is_too_long_is_not_even_asked_about(settings, length):
+    """VISA's own limit is 255 characters; an endless one would be remembered for ever."""
+
+    async def story():
+        pool = Pool(settings, [].append)
+        name = "TCPIP0::" + "a" * (length - len("TCPIP0::::5025::SOCKET")) + "::5025::SOCKET"
+        assert len(name) == length
+        if length <= NAME_LIMIT:
+            assert await pool.canonical(name) == name
+        else:
+            with pytest.raises(Failure) as raised:
+                await pool.canonical(name)
+            assert raised.value.token == "VI_ERROR_INV_RSRC_NAME"
+            assert pool.living == []
         await pool.close(DEADLINE)
 
     run(story())

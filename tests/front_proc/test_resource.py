@@ -425,7 +425,7 @@ def test_block_that_contains_its_termination_character_is_read_to_its_end(stage)
     query = stage.submit(other)
     stage.submit(asker, "read", continues=True)
     stage.child.starts()
-    stage.child.gives(b"#210ab")
+    stage.child.gives(b"#19ab")
     stage.child.does(b"cd\n", status=VI_SUCCESS_TERM_CHAR)
     assert query.is_open
     stage.submit(asker, "read", continues=True)
@@ -1099,7 +1099,8 @@ def test_commands_that_wait_when_the_daemon_stops_are_told_so(stage):
     assert [answers.said for answers in waiting] == ["SHUTTING_DOWN none"] * 2
     assert running.is_open
     stage.child.dies()
-    assert running.said == "INSTRUMENT_CRASHED maybe"
+    assert running.said == "SHUTTING_DOWN maybe"
+    assert running.outcome.text == f"{NAME}: the daemon is stopping"
     assert len(stage.child.runs) == 1
 
 
