@@ -11,7 +11,7 @@ from front_proc.hold import LONGEST_POLLING, VI_SUCCESS_MAX_CNT, VI_SUCCESS_TERM
 from front_proc.keeper import CLOSE_TIME, KILL_TIME, LATE, OPEN_TIME
 from front_proc.lifecycle import Event, State
 from front_proc.resource import OFFLINE_TIME, QUEUE_LIMIT, QUEUE_TIME, RESYNC_TIME, STARTED_TIME
-from front_proc.sessions import VI_ATTR_TERMCHAR_EN, VI_ATTR_TMO_VALUE, VI_TMO_INFINITE
+from front_proc.sessions import VI_ATTR_TMO_VALUE, VI_TMO_INFINITE
 from instrument_proc import pipe
 from pyvisa_daemon.errors import Effect, Failure
 from tests.front_proc.playbook import NAME
