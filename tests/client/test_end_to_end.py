@@ -3,6 +3,7 @@
 `daemon` serves the demo bench; `lan` serves what pyvisa-py reaches, here `instrument`, which tells what it executed.
 """
 
+import gc
 import os
 import subprocess
 import sys
@@ -291,4 +292,27 @@ def test_threads_of_one_program_do_not_hold_each_other_up_when_one_waits_long(
     assert answers == []
     thread.join(DEADLINE)
     assert answers == ["late"]
+    manager.close()
+
+
+def test_collector_may_close_resources_when_it_runs_inside_calls(daemon: Daemon) -> None:
+    """Resources in reference cycles are closed wherever the collector strikes, in the middle of queries too."""
+    manager = pyvisa.ResourceManager(f"{daemon.address}@daemon")
+    kept = manager.open_resource(MULTIMETER)
+    assert isinstance(kept, MessageBasedResource)
+    threshold = gc.get_threshold()
+    gc.freeze()  # what other tests left is none of the collector's business: it would take minutes
+    gc.set_threshold(20, 2, 2)
+    try:
+        for _ in range(200):
+            lost = manager.open_resource(MULTIMETER)
+            lost.__dict__["cycle"] = lost
+            del lost
+            assert "MULTIMETER" in kept.query("*IDN?")
+    finally:
+        gc.set_threshold(*threshold)
+        gc.unfreeze()
+    gc.collect()
+    assert manager.list_opened_resources() == [kept]
+    kept.close()
     manager.close()

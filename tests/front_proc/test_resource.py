@@ -408,11 +408,11 @@ def test_what_a_query_replaced_is_cleared_away_for_others_only_where_it_was_repl
     query = stage.submit(other)
     stage.submit(asker, "read", continues=True)
     stage.child.does(b"5.0\n")
-    if ends:
-        assert stage.child.running.call == "resynchronise"
-    else:
+    if not ends:
         stage.submit(asker, "read", continues=True)
+    assert stage.child.running.call == ("resynchronise" if ends else "read")
     stage.child.does()
+    assert stage.child.running.call == "query"
     stage.child.does(b"mine\n")
     assert query.outcome.data == b"mine\n"
 
@@ -1105,16 +1105,20 @@ def test_commands_that_wait_when_the_daemon_stops_are_told_so(stage):
 
 
 def test_garbage_of_a_process_that_is_closing_is_ignored(stage):
-    """Its end is awaited anyway; it is no failure of the instrument."""
+    """Its end is awaited anyway; it is no failure of the instrument, which somebody else may want at once."""
     stage.house.linger = 0.0
     stage.resource.drop_session(stage.opened())
+    opening = stage.asks_to_open()
     assert stage.state is State.CLOSING
     stage.child.babbles()
     assert stage.state is State.CLOSING
     assert not stage.child.is_being_killed
     stage.child.dies()
-    assert stage.events() == ["opened", "closed"]
-    assert stage.house.breakers[NAME].is_forgotten(0.0)
+    stage.child.opens()
+    assert opening.result()
+    assert stage.events() == ["opened", "closed", "restarted"]
+    assert stage.house.breakers[NAME].is_forgotten(stage.loop.time())
+    assert stage.resource.keeper.last_error is None
 
 
 def test_outcome_that_nobody_can_take_is_a_fault_of_ours_and_the_others_go_on(stage):

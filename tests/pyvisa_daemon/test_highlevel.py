@@ -1,6 +1,5 @@
 """The backend as PyVISA uses it, against a scripted daemon that checks what arrives."""
 
-import gc
 import inspect
 import pickle
 import threading
@@ -379,27 +378,6 @@ def test_open_says_what_to_do_when_the_daemon_is_gone() -> None:
         manager.open_resource(NAME)
     assert gone.value.error_code == StatusCode.error_connection_lost
     manager.close()
-
-
-def test_collector_may_close_resources_when_it_runs_inside_calls(manage: Manage) -> None:
-    """Resources in reference cycles are closed wherever the collector strikes, in the middle of queries too."""
-    manager = manage(echo)
-    resource = open_message_based(manager)
-    threshold = gc.get_threshold()
-    gc.freeze()  # what other tests left is none of the collector's business: it would take minutes
-    gc.set_threshold(20, 2, 2)
-    try:
-        for turn in range(200):
-            lost = open_message_based(manager)
-            lost.__dict__["cycle"] = lost
-            del lost
-            assert resource.query(f"{turn}?") == f"{turn}?\r\n"
-    finally:
-        gc.set_threshold(*threshold)
-        gc.unfreeze()
-    gc.collect()
-    assert manager.list_opened_resources() == [resource]
-    resource.close()
 
 
 def test_threads_share_a_manager_when_each_has_its_resource(manage: Manage) -> None:
