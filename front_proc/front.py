@@ -86,11 +86,11 @@ class Front:
     def leave(self, client: Client) -> None:
         """A client is gone: its sessions close, what it has waiting is not executed."""
         self.clients.discard(client)
-        self.audit.record("disconnect", **client.who())
         for session in tuple(client.sessions):
             session.resource.drop_session(session)
         for resource in tuple(self.resources.values()):
             resource.abandon_opens(client)
+        self.audit.record("disconnect", **client.who())
 
     def dismiss_all(self) -> None:
         """The daemon ends, and so does every connection."""

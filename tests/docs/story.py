@@ -68,6 +68,7 @@ def noise(daemon: Daemon) -> None:
     with daemon.text() as client:
         client.send(b"GET / HTTP/1.1\r\n\r\n")
         client.everything()
+    daemon.wait_for_audit(event="rejected", outcome="BAD_PROTOCOL")
 
 
 @contextlib.contextmanager
