@@ -6,6 +6,8 @@ connection                      one TCP connection; its first bytes choose the l
 text_*                          the text protocol: framing, the table of commands, the conversation
 wire_conversation               the wire of the PyVISA backend
 resource, queue, hold, tickets  who is served when, and how each command ends
+sessions, attributes            who is connected, what each has open, and which VISA attributes it wants
 keeper, lifecycle, child, pool  the instrument's process: deadlines, the table of states, mechanics, spares
+demo                            the bundled bench of `--demo`
 discovery, status, audit        what is there, how it is, what happened
 """

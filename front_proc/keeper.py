@@ -15,7 +15,7 @@ from urllib.parse import quote
 from front_proc.attributes import ResourceAttributes
 from front_proc.audit import Audit
 from front_proc.child import ChildProcess
-from front_proc.lifecycle import Action, Breaker, Event, State, transition
+from front_proc.lifecycle import TRANSITIONS, Action, Breaker, Event, State, transition
 from front_proc.tickets import Outcome, failed
 from instrument_proc import pipe
 from pyvisa_daemon.errors import Effect, Failure
@@ -123,7 +123,8 @@ class Keeper:
 
     def restart(self) -> None:
         """An operator says that it shall start anew."""
-        self.reason = "an operator restarted it"
+        if Event.RESTART in TRANSITIONS[self.state]:  # else it does so already, for a reason of its own
+            self.reason = "an operator restarted it"
         self.fire(Event.RESTART)
 
     def shut(self) -> None:

@@ -600,6 +600,18 @@ def test_hang_costs_the_others_one_failed_command_each(stage):
     assert stage.resource.keeper.restarts == 1
 
 
+def test_restart_asked_while_a_hung_process_is_killed_does_not_take_the_blame(stage):
+    """The command that hung is told that it hung."""
+    hung = stage.submit(stage.opened())
+    stage.child.starts()
+    stage.pass_time(TIMEOUT + GRACE + 0.1)
+    stage.resource.restart()
+    stage.child.dies()
+    assert hung.said == "INSTRUMENT_HUNG maybe"
+    assert "no answer by its deadline" in hung.outcome.text
+    assert "operator" not in hung.outcome.text
+
+
 def test_command_that_waits_for_the_new_process_is_served_by_it(stage):
     """It came after the failure was told, from one who knew."""
     hung, queued = stage.opened(), stage.opened()
