@@ -86,7 +86,7 @@ def list_() -> None:
         if reply is None or reply.status < 0 or not isinstance(reply.value, list):
             text = reply.text if reply is not None else f"no answer within {_LIST_LIMIT:.0f} s"
             _end(REFUSED, f"{address} could not list its resources: {text}")
-        rows += [[name, str(address)] for name in reply.value]
+        rows += [[str(name), str(address)] for name in reply.value]
     _print_table(rows)
 
 

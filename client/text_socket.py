@@ -171,8 +171,7 @@ class TCPVisaSocket:
 
     def timeout(self, ms: float | None = None) -> float:
         """How long the current resource may take, in milliseconds (`float("inf")`: for ever), once set to `ms`."""
-        wanted = () if ms is None else ("inf" if ms == float("inf") else str(int(ms)),)
-        in_force = float(self.command("timeout", *wanted))
+        in_force = float(self.command("timeout", *_milliseconds(ms)))
         self._timeout_ms = max(self._timeout_ms, in_force)
         return in_force
 
@@ -184,6 +183,22 @@ class TCPVisaSocket:
     def stb(self) -> int:
         """viReadSTB: the status byte, 0 to 255."""
         return int(self.command("stb"))
+
+    def lock(self, ms: float | None = None, key: str | None = None) -> str:
+        """viLock of the current resource, shared with all who give the same `key`: the key, or `ok` without one.
+
+        Waits `ms` milliseconds for it, the resource's timeout by default.
+        """
+        shared = () if key is None else ("shared", key)
+        return self._ask_for("lock", *shared, *_milliseconds(ms), ms=ms).decode(errors="replace")
+
+    def unlock(self) -> None:
+        """viUnlock: gives one lock back."""
+        self.command("unlock")
+
+    def wait_srq(self, ms: float) -> int:
+        """Waits `ms` milliseconds for the current resource to request service: its status byte, 0 to 255."""
+        return int(self._ask_for("wait_srq", *_milliseconds(ms), ms=ms))
 
     def clear(self) -> None:
         """viClear."""
@@ -197,6 +212,14 @@ class TCPVisaSocket:
     def _limit(self) -> float | None:
         return reply_limit(min(self._timeout_ms, INFINITE_MS))
 
+    def _ask_for(self, verb: str, *arguments: str, ms: float | None) -> bytes:
+        """`_ask` for what may wait `ms` milliseconds by itself."""
+        before, self._timeout_ms = self._timeout_ms, max(self._timeout_ms, ms or 0.0)
+        try:
+            return self._ask(verb, *arguments)
+        finally:
+            self._timeout_ms = before
+
     def _ask(self, verb: str, *arguments: str, prefix: str = ".#.", block: bytes = b"") -> bytes:
         line = prefix + " ".join((verb, *arguments))
         if not {"\n", "\r", "\0"}.isdisjoint(line):
@@ -206,6 +229,10 @@ class TCPVisaSocket:
 
 def _given(argument: str | None) -> tuple[str, ...]:
     return () if argument is None else (argument,)
+
+
+def _milliseconds(ms: float | None) -> tuple[str, ...]:
+    return () if ms is None else ("inf" if ms == float("inf") else str(int(ms)),)
 
 
 def _named(resource: str | None) -> tuple[str, ...]:

@@ -28,11 +28,9 @@ from time import monotonic
 from types import FrameType
 from typing import Concatenate, ParamSpec, TypeVarTuple
 
-import msgspec
-
 from pyvisa_daemon import wire
 from pyvisa_daemon.errors import Effect, Failure
-from pyvisa_daemon.exchange import Outgoing, Pending
+from pyvisa_daemon.exchange import Outgoing, Pending, Waiter
 from pyvisa_daemon.framing import FrameError, FrameReader, frame
 
 #: Seconds that a command may wait in the daemon for its turn.
@@ -74,19 +72,23 @@ class Channel:
         self._lost: str | None = None
         self._numbers = count(1)
         self._pending: dict[int, Pending] = {}
-        self._waiting: dict[int, Pending] = {}
+        self._waiting: dict[Waiter, None] = {}
         self._outbox: deque[Outgoing] = deque()
         self._sending, self._sent = memoryview(b""), list[int]()  # the frame under way, and how much of it is gone
         self._received, self._rest = list[bytes](), b""  # as it came, and what of it made no whole frame so far
         self._arrived: deque[wire.Answer] = deque()
         self._turns: dict[str, int] = {}  # "read" and "send": the thread that has it; setdefault is one step in C
         self._busy: set[int] = set()  # the threads that have, or try to get, a turn
+        self._happened: wire.Happened | None = None
+        #: Told of events by whoever reads them; quick, and twice rather than not at all.
+        self.on_happened: Callable[[wire.Happened], None] = lambda _: None
 
     @property
     def is_alive(self) -> bool:
         """Whether it can still be used by this process, as far as what has arrived shows."""
-        if self._lost is None and self._pid == os.getpid():
-            self._alone("read", self._read, 0.0, None)  # an end that came while nobody was reading
+        is_open = self._lost is None and self._pid == os.getpid()
+        if is_open and self._alone("read", self._read, 0.0, None):  # an end that came while nobody was reading
+            self._offer_reading()
         return self._lost is None and self._pid == os.getpid()
 
     @property
@@ -108,24 +110,62 @@ class Channel:
         **options: _Arguments.kwargs,
     ) -> Pending:
         """Sends the request `kind(number, ...)` and returns at once. Raises Failure if the connection is lost."""
+        return self._begin(kind(next(self._numbers), *arguments, **options), None)
+
+    def start_for(
+        self,
+        on_reply: Callable[[Pending], None],
+        kind: Callable[Concatenate[int, _Arguments], wire.Request],
+        *arguments: _Arguments.args,
+        **options: _Arguments.kwargs,
+    ) -> Pending:
+        """`start`, with `on_reply` told of the reply by whichever thread reads it."""
+        return self._begin(kind(next(self._numbers), *arguments, **options), on_reply)
+
+    def _begin(self, request: wire.Request, on_reply: Callable[[Pending], None] | None) -> Pending:
         self._raise_if_lost(Effect.NONE)
-        request = kind(next(self._numbers), *arguments, **options)
-        outgoing = Outgoing(request)
-        pending = self._pending[request.id] = Pending(request.id)
-        self._outbox.append(outgoing)
-        self._flush()
-        return pending
+        outgoing, pending = Outgoing(request), Pending(request.id, on_reply)
+        try:
+            self._pending[request.id] = pending
+            self._outbox.append(outgoing)
+            self._flush()
+            return pending
+        except BaseException:
+            self.abandon(pending)
+            raise
 
     def wait(self, pending: Pending, limit: float | None) -> wire.Reply:
         """The reply to `pending`, its data whole.
 
-        Raises Failure: VI_ERROR_CONN_LOST, or VI_ERROR_TMO after `limit` seconds (None: never).
+        Raises Failure: VI_ERROR_CONN_LOST, or VI_ERROR_TMO after `limit` seconds (None: never). Then, and interrupted
+        by Ctrl-C, it tells the daemon not to begin what it has not begun.
+        """
+        try:
+            if self.wait_for(pending, limit):
+                return pending.whole()
+        except Failure:
+            self.forget(pending)
+            raise
+        except BaseException:
+            self.abandon(pending)
+            raise
+        self.abandon(pending)
+        text = f"the daemon at {self.address} has not answered within {limit:.0f} s"
+        raise Failure("VI_ERROR_TMO", text, Effect.MAYBE)
+
+    def wait_for(self, waiter: Waiter, limit: float | None) -> bool:
+        """Sleeps, and reads if nobody else does, until `waiter` is done: True; or for `limit` seconds: False.
+
+        Raises Failure(VI_ERROR_CONN_LOST), and VI_ERROR_SYSTEM_ERROR in a finaliser that interrupted this channel.
         """
         deadline = monotonic() + limit if limit is not None else float("inf")
         has_led = False
-        self._waiting[pending.id] = pending
         try:
-            while pending.reply is None:
+            self._waiting[waiter] = None
+            while True:
+                waiter.hush()
+                if waiter.is_done:
+                    return True
                 self._raise_if_lost(Effect.MAYBE)
                 if self.is_interrupted:
                     raise Failure(
@@ -135,22 +175,27 @@ class Channel:
                     )
                 nap = min(_TICK, deadline - monotonic())
                 if nap <= 0:
-                    text = f"the daemon at {self.address} has not answered within {limit:.0f} s"
-                    raise Failure("VI_ERROR_TMO", text, Effect.MAYBE)
+                    return False
                 self._flush()  # what an interrupted sender left
-                if self._alone("read", self._read, nap, pending):
+                if self._alone("read", self._read, nap, waiter):
                     has_led = True
                 else:
                     with contextlib.suppress(Empty):
-                        pending.bell.get(timeout=nap)
+                        waiter.bell.get(timeout=nap)
         finally:
-            self._pending.pop(pending.id, None)
-            self._waiting.pop(pending.id, None)
-            if has_led or pending.reply is None:
+            may_be_offered = waiter in self._waiting  # whoever delivers a reply takes it out
+            self._waiting.pop(waiter, None)
+            if has_led or may_be_offered:
                 self._offer_reading()
-        if pending.pieces:
-            return msgspec.structs.replace(pending.reply, data=b"".join([*pending.pieces, pending.reply.data]))
-        return pending.reply
+
+    def abandon(self, pending: Pending) -> None:
+        """Nobody waits for `pending` any more: what has not begun is not to begin. If it ends all the same, only its
+        `on_reply` is told. Never sleeps: what the daemon does not take now goes out before the next request."""
+        if pending.on_reply is None:
+            self.forget(pending)
+        if self._lost is None and self._pid == os.getpid():
+            self._outbox.append(Outgoing(wire.Abandon(pending.id)))
+            self._alone("send", self._send, False)
 
     def ask(
         self,
@@ -194,15 +239,15 @@ class Channel:
             self._close_if_lost()
 
     def _offer_reading(self) -> None:
-        for pending in list(self._waiting.values()):
-            pending.bell.put(None)
+        for waiter in list(self._waiting):
+            waiter.bell.put(None)
             return
 
-    def _read(self, seconds: float, awaited: Pending | None) -> None:
+    def _read(self, seconds: float, awaited: Waiter | None) -> None:
         """The leader's part: waits for bytes and hands out the messages that they complete."""
         try:
             self._hand_out()  # what an interrupted leader left
-            is_served = awaited is not None and awaited.reply is not None
+            is_served = awaited is not None and awaited.is_done
             if not is_served and self._lost is None and is_ready(self._socket, False, seconds):
                 self._received.extend(map(self._socket.recv, (RECEIVE_SIZE,)))
                 self._hand_out()
@@ -233,18 +278,23 @@ class Channel:
             self._lose(getattr(answer, "text", "") or "the daemon sent a second hello")
         elif pending is not None and isinstance(answer, wire.Reply):
             pending.reply = answer
-            self._waiting.pop(answer.id, None)
+            self._waiting.pop(pending, None)
             pending.bell.put(None)
+            if pending.on_reply is not None:
+                pending.on_reply(pending)
             self._pending.pop(answer.id, None)
-        elif pending is not None and isinstance(answer, wire.Piece) and answer.data is not pending.last_piece:
-            pending.pieces.append(answer.data)
+        elif pending is not None and isinstance(answer, wire.Piece):
+            pending.add(answer)
+        elif isinstance(answer, wire.Happened) and answer is not self._happened:
+            self.on_happened(answer)
+            self._happened = answer
 
     def _flush(self) -> None:
         # Looks again after each turn: a request queued just before the turn ended found it taken and went away.
-        while self._outbox and self._lost is None and self._alone("send", self._send):
+        while self._outbox and self._lost is None and self._alone("send", self._send, True):
             pass
 
-    def _send(self) -> None:
+    def _send(self, is_patient: bool) -> None:
         stalled_since = monotonic()
         while self._lost is None:
             done = sum(self._sent)
@@ -256,6 +306,8 @@ class Channel:
                 self._sent.extend(map(self._socket.send, (self._sending[done:],)))
                 stalled_since = monotonic()
             except BlockingIOError:
+                if not is_patient:
+                    return
                 if not is_ready(self._socket, True, _TICK) and monotonic() - stalled_since > QUEUE_LIMIT + SLACK:
                     self._lose("the daemon takes no more data")
             except OSError as error:
@@ -289,8 +341,8 @@ class Channel:
             self._lost = reason
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)  # wakes whoever sleeps on it
-        for pending in list(self._waiting.values()):
-            pending.bell.put(None)
+        for waiter in list(self._waiting):
+            waiter.bell.put(None)
         self._close_if_lost()
 
     def _close_if_lost(self) -> None:

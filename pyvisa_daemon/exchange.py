@@ -3,27 +3,64 @@
 Runs in the user's process, under `channel`. Pure: no socket, no clock.
 """
 
-from queue import SimpleQueue
+import contextlib
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+
+import msgspec
 
 from pyvisa_daemon import wire
 from pyvisa_daemon.framing import PIECE_SIZE
 
 
-class Pending:
-    """A request that was sent and whose reply may still be on its way."""
+class Waiter:
+    """Something that a thread may sleep for until whoever reads the connection has it."""
 
-    __slots__ = ("bell", "id", "pieces", "reply")
+    __slots__ = ("bell",)
 
-    def __init__(self, number: int) -> None:
-        self.id = number
-        self.pieces: list[bytes] = []
-        self.reply: wire.Reply | None = None
-        # Rung when the reply is there or the reading is free. SimpleQueue.put may be called anywhere, finalisers too.
+    def __init__(self) -> None:
+        # Rung when it is there or the reading is free. SimpleQueue.put may be called anywhere, finalisers too.
         self.bell: SimpleQueue[None] = SimpleQueue()
 
     @property
-    def last_piece(self) -> bytes | None:
-        return self.pieces[-1] if self.pieces else None
+    def is_done(self) -> bool:
+        raise NotImplementedError
+
+    def hush(self) -> None:
+        """Whatever it was rung for so far is looked at now."""
+        while not self.bell.empty():
+            with contextlib.suppress(Empty):
+                self.bell.get_nowait()
+
+
+class Pending(Waiter):
+    """A request that was sent and whose reply may still be on its way. `on_reply` is told of it by who reads it."""
+
+    __slots__ = ("id", "on_reply", "pieces", "reply")
+
+    def __init__(self, number: int, on_reply: Callable[["Pending"], None] | None = None) -> None:
+        super().__init__()
+        self.id = number
+        self.on_reply = on_reply
+        self.pieces: list[wire.Piece] = []
+        self.reply: wire.Reply | None = None
+
+    @property
+    def is_done(self) -> bool:
+        return self.reply is not None
+
+    def add(self, piece: wire.Piece) -> None:
+        """Done again for the same piece, it does no more than once."""
+        if not self.pieces or self.pieces[-1] is not piece:  # not by its data: Python has one object for all b"0"
+            self.pieces.append(piece)
+
+    def whole(self) -> wire.Reply:
+        """The reply, its data whole."""
+        assert self.reply is not None, "it has not come"
+        if not self.pieces:
+            return self.reply
+        data = [piece.data for piece in self.pieces]
+        return msgspec.structs.replace(self.reply, data=b"".join([*data, self.reply.data]))
 
 
 class Outgoing:

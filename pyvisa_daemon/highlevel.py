@@ -1,89 +1,54 @@
 """The VISA library that PyVISA sees: each call goes to the daemon and comes back as if the instrument were local.
 
-Runs in the user's process; this and `refusals` are all that imports PyVISA in this room. The session numbers that
-PyVISA sees are made here; the daemon's own, the connection they live on and what is still under way belong to a
-`_Session`. The first resource manager connects, and an open connects anew if the connection was lost; sessions from
-before stay lost.
+Runs in the user's process. It is put together from three layers, each an own file: `opened` has sessions and
+connections, `passed_functions` what goes through to the instrument's library as it is, `event_functions` events and
+asynchronous operations; here are opening, messages, attributes and locks. These and `refusals` are all that imports
+PyVISA in this room.
 
 A write that contains a query is posted: sent without waiting for its outcome, which the session's next call collects.
 So PyVISA's `query`, a write and a read, costs one round trip.
 
-What PyVISA leaves to a library and this one lacks is refused with VI_ERROR_NSUP_OPER. To add a call: its method here,
-its message in `wire` and its row in `front_proc.wire_conversation`.
+What PyVISA leaves to a library and this one lacks is refused with VI_ERROR_NSUP_OPER. To add a call: its row in
+`functions`, or its method here, its message in `wire` and its row in `front_proc.wire_conversation`.
 """
 
 import contextlib
 import logging
 import operator
-import threading
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from itertools import count
+import re
+from collections.abc import Iterable
 from typing import Any, cast
 
-from pyvisa import constants, rname
-from pyvisa.constants import EventMechanism, EventType, ResourceAttribute, StatusCode
-from pyvisa.highlevel import VisaLibraryBase
-from pyvisa.typing import VISAEventContext, VISAHandler, VISARMSession, VISASession
+from pyvisa import constants, errors, rname
+from pyvisa.constants import ResourceAttribute, StatusCode
+from pyvisa.highlevel import ResourceInfo
+from pyvisa.typing import VISAEventContext, VISARMSession, VISASession
 from pyvisa.util import DebugInfo, LibraryPath
 
 from pyvisa_daemon import hosts, wire
-from pyvisa_daemon.channel import Channel, reply_limit
+from pyvisa_daemon.channel import reply_limit
 from pyvisa_daemon.errors import SUCCESS, Failure
-from pyvisa_daemon.exchange import Pending
+from pyvisa_daemon.event_functions import EventFunctions
+from pyvisa_daemon.events import ALL_ENABLED, Mechanism
 from pyvisa_daemon.framing import PIECE_SIZE
+from pyvisa_daemon.opened import ANY_HOST, OpenSession, succeeded
 from pyvisa_daemon.program_message import contains_query
 from pyvisa_daemon.refusals import refuse, refusing_the_rest
 from pyvisa_daemon.version import __version__
 
-#: The library path of a bare "@daemon": the first live host of `hosts.tryIps`, looked for when connecting.
-ANY_HOST = LibraryPath("tryIps")
+#: Bytes that `read_to_file` holds at a time.
+FILE_CHUNK = 1 << 20
 
 _logger = logging.getLogger(__name__)
 
-#: A request of `wire` that belongs to a session: made from its own number, the session's and the arguments.
-_Kind = Callable[..., wire.Request]
-
-
-@dataclass(slots=True)
-class _Session:
-    """One viOpen: the daemon's `number` for it on `channel`, and the resource manager it was opened through."""
-
-    channel: Channel
-    number: int
-    manager: int
-    timeout_ms: int = 2000
-    posted: Pending | None = None
-
-    def ask(self, kind: _Kind, *arguments: object) -> wire.Reply:
-        return _succeeded(self.channel.ask(reply_limit(self.timeout_ms), kind, self.number, *arguments))
-
-    def collect(self) -> None:
-        """Raises what a posted write came to, if it failed: as Failure."""
-        posted, self.posted = self.posted, None
-        if posted is not None:
-            _succeeded(self.channel.wait(posted, reply_limit(self.timeout_ms)))
-
-
-def _succeeded(reply: wire.Reply) -> wire.Reply:
-    if reply.status < SUCCESS:
-        raise Failure(reply.token, reply.text or "the daemon says no more", reply.effect, reply.status)
-    return reply
-
 
 @refusing_the_rest
-class DaemonVisaLibrary(VisaLibraryBase):
+class DaemonVisaLibrary(EventFunctions):
     """PyVISA's door to the daemon at `library_path`, as in `pyvisa.ResourceManager("labpc:1340@daemon")`.
 
     Each method is the VISA function (VPP-4.3) that PyVISA's base class names. It waits for the daemon at most 180 s
     plus twice the session's timeout, and raises `refusals.DaemonIOError`.
     """
-
-    _sessions: dict[int, _Session]
-    _managers: set[int]
-    _numbers: "count[int]"
-    _channel: Channel | None
-    _connecting: threading.RLock
 
     @staticmethod
     def get_library_paths() -> Iterable[LibraryPath]:
@@ -93,16 +58,7 @@ class DaemonVisaLibrary(VisaLibraryBase):
     def get_debug_info() -> DebugInfo:
         return {"Version": __version__, "Known hosts": ", ".join(hosts.tryIps)}
 
-    def _init(self) -> None:
-        # No I/O: several threads may make several libraries here. QCoDeS calls it again, so it keeps what is there.
-        if self.library_path != ANY_HOST:
-            hosts.parse(self.library_path)
-        if not hasattr(self, "_sessions"):
-            self._sessions = {}
-            self._managers = set()
-            self._numbers = count(1)
-            self._channel = None
-            self._connecting = threading.RLock()
+    # Resource managers and sessions.
 
     def open_default_resource_manager(self) -> tuple[VISARMSession, StatusCode]:
         """viOpenDefaultRM. Connects if need be; raises ConnectionError (an OSError), which says what to do."""
@@ -125,39 +81,80 @@ class DaemonVisaLibrary(VisaLibraryBase):
             raise ValueError(f"open_timeout ({open_timeout!r}) must be an integer (or compatible type)") from error
         try:
             channel = self._manager_channel(session)
-            reply = _succeeded(channel.ask(reply_limit(limit_ms), wire.Open, resource_name, int(access_mode), limit_ms))
+            reply = succeeded(channel.ask(reply_limit(limit_ms), wire.Open, resource_name, int(access_mode), limit_ms))
         except Failure as failure:
             refuse(self, session, failure)
         number = VISASession(next(self._numbers))
-        self._sessions[number] = _Session(channel, cast(int, reply.value), session)
+        theirs, timeout_ms = cast(list[int], reply.value)
+        self._sessions[number] = OpenSession(channel, theirs, session, timeout_ms)
         return number, self.handle_return_value(session, reply.status)
 
     def close(self, session: VISASession | VISAEventContext | VISARMSession) -> StatusCode:
-        """viClose of a session, or of a resource manager with all that it opened. Waits for the daemon; what fails
-        there is over with the session all the same, so this raises for an unknown session only."""
+        """viClose of a session, of an event, or of a resource manager with all that it opened. Waits for the daemon;
+        what fails there is over with the session all the same, so this raises for an unknown session only. Interrupted
+        by Ctrl-C it can be called again."""
         if session in self._managers:
+            for number, opened in self._sessions.copy().items():
+                if opened.manager == session and number in self._sessions:
+                    self.close(VISASession(number))
             self._managers.discard(session)
-            for number in [number for number, opened in self._sessions.items() if opened.manager == session]:
-                self.close(VISASession(number))
             if self._channel is not None and not self._managers:
                 self._channel.close()
         elif session in self._sessions:
-            self._end(self._sessions.pop(session))
-        else:
+            self._end(self._sessions[session])
+        elif session not in self._contexts:
             refuse(self, session, Failure("VI_ERROR_INV_OBJECT", "the session is closed, or never was open"))
-        status = self.handle_return_value(session, SUCCESS)
+        status = self.handle_return_value(None, SUCCESS)  # its own last status goes with it
         self._last_status_in_session.pop(session, None)
         self._ignore_warning_in_session.pop(session, None)
+        self._contexts.pop(session, None)
+        self._sessions.pop(session, None)
         return status
+
+    def _end(self, opened: OpenSession) -> None:
+        opened.events.disable(ALL_ENABLED, ~Mechanism(0))
+        try:
+            opened.collect()  # what was posted is carried out before the session is closed
+        except Failure as failure:
+            _logger.warning("closed before anybody saw what became of a write: %s", failure)
+        finally:  # after Ctrl-C too: a close is never abandoned
+            with contextlib.suppress(Failure):
+                closing = opened.channel.start(wire.Close, opened.number)
+                try:
+                    opened.channel.wait_for(closing, reply_limit(opened.timeout_ms))
+                finally:
+                    opened.channel.forget(closing)
 
     def list_resources(self, session: VISARMSession, query: str = "?*::INSTR") -> tuple[str, ...]:
         """viFindRsrc: what the daemon finds and has configured, filtered here. None is an empty tuple."""
         try:
-            reply = _succeeded(self._manager_channel(session).ask(reply_limit(0), wire.ListResources))
+            reply = succeeded(self._manager_channel(session).ask(reply_limit(0), wire.ListResources))
         except Failure as failure:
             refuse(self, session, failure)
         self.handle_return_value(session, reply.status)
         return rname.filter(cast(list[str], reply.value), query)
+
+    def parse_resource_extended(self, session: VISARMSession, resource_name: str) -> tuple[ResourceInfo, StatusCode]:
+        """viParseRsrcEx, here; a name that is none may be an alias that the daemon's settings give a resource."""
+        found, status = super().parse_resource_extended(session, resource_name)
+        if status != StatusCode.error_invalid_resource_name:
+            return found, status
+        try:
+            reply = succeeded(self._manager_channel(session).ask(reply_limit(0), wire.Resolve, resource_name))
+        except Failure:
+            return found, status
+        name = cast(str, reply.value)
+        found, status = super().parse_resource_extended(session, name)
+        if status != StatusCode.success:  # the daemon's library knows it, PyVISA does not
+            found, status = _described(name), StatusCode.success
+        return found._replace(alias=None if name == resource_name else resource_name), status
+
+    def status_description(self, session: VISASession, status: StatusCode) -> tuple[str, StatusCode]:
+        """viStatusDesc, in PyVISA's words."""
+        name, meaning = errors.completion_and_error_messages.get(status, ("VI_WARN_UNKNOWN_STATUS", "unknown status"))
+        return f"{name}: {meaning}", self.handle_return_value(session, SUCCESS)
+
+    # Messages.
 
     def write(self, session: VISASession, data: bytes) -> tuple[int, StatusCode]:
         """viWrite: the number of bytes written. Does not wait if `data` contains a query."""
@@ -184,12 +181,45 @@ class DaemonVisaLibrary(VisaLibraryBase):
             pending = opened.channel.start(wire.Read, opened.number, count, after)
             try:
                 opened.collect()
-                reply = _succeeded(opened.channel.wait(pending, reply_limit(opened.timeout_ms)))
+                reply = succeeded(opened.channel.wait(pending, reply_limit(opened.timeout_ms)))
+            except KeyboardInterrupt:
+                opened.channel.abandon(pending)
+                raise
             finally:
                 opened.channel.forget(pending)
         except Failure as failure:
             refuse(self, session, failure)
         return reply.data, self.handle_return_value(session, reply.status)
+
+    def write_from_file(self, session: VISASession, filename: str, count: int) -> tuple[int, StatusCode]:
+        """viWriteFromFile: the first `count` bytes of a file on this machine, in one message."""
+        try:
+            with open(filename, "rb") as file:
+                data = file.read(count)
+        except OSError as error:
+            refuse(self, session, Failure("VI_ERROR_FILE_ACCESS", str(error)))
+        return self.write(session, data)
+
+    def read_to_file(self, session: VISASession, filename: str, count: int) -> tuple[int, StatusCode]:
+        """viReadToFile: at most `count` bytes into a file on this machine, behind what it has if
+        VI_ATTR_FILE_APPEND_EN is set."""
+        try:
+            is_appended = bool(self.get_attribute(session, ResourceAttribute.file_append_enabled)[0])
+        except errors.VisaIOError as error:
+            if error.error_code != StatusCode.error_nonsupported_attribute:
+                raise  # before the file has lost what it had
+            is_appended = False  # as the standard begins with; this library knows no other
+        size, status = 0, StatusCode.success_max_count_read
+        try:
+            with open(filename, "ab" if is_appended else "wb") as file:
+                while size < count and status == StatusCode.success_max_count_read:
+                    data, status = self.read(session, min(count - size, FILE_CHUNK))
+                    size += file.write(data)
+        except OSError as error:
+            refuse(self, session, Failure("VI_ERROR_FILE_ACCESS", str(error)))
+        return size, status
+
+    # Attributes.
 
     def get_attribute(
         self,
@@ -197,94 +227,68 @@ class DaemonVisaLibrary(VisaLibraryBase):
         attribute: ResourceAttribute | constants.EventAttribute,
     ) -> tuple[Any, StatusCode]:
         """viGetAttribute."""
+        if session in self._contexts:
+            return self._event_attribute(VISAEventContext(session), int(attribute))
         if session in self._managers:
             refuse(self, session, Failure("VI_ERROR_NSUP_ATTR", "a resource manager has no attributes here"))
-        if attribute == constants.VI_ATTR_RM_SESSION and session in self._sessions:
-            return self._sessions[session].manager, self.handle_return_value(session, SUCCESS)
+        opened = self._sessions.get(session)
+        if opened is not None and attribute in _OWN:
+            return _OWN[attribute](opened), self.handle_return_value(session, SUCCESS)
         reply, status = self._ask(session, wire.GetAttribute, int(attribute))
         return reply.value, status
 
     def set_attribute(self, session: VISASession, attribute: ResourceAttribute, attribute_state: Any) -> StatusCode:
         """viSetAttribute. Raises TypeError for a state that no VISA attribute can have."""
+        opened = self._sessions.get(session)
+        if opened is not None and attribute == constants.VI_ATTR_USER_DATA:
+            opened.user_data = attribute_state
+            return self.handle_return_value(session, SUCCESS)
         is_plain = isinstance(attribute_state, int | float | str)
         state = attribute_state if is_plain else operator.index(attribute_state)
+        if opened is not None and attribute == ResourceAttribute.max_queue_length:
+            opened.events.queue_length = int(state)
+            return self.handle_return_value(session, SUCCESS)
         _, status = self._ask(session, wire.SetAttribute, int(attribute), state)
-        if attribute == ResourceAttribute.timeout_value:
-            self._opened(session).timeout_ms = state
+        if attribute == ResourceAttribute.timeout_value and opened is not None:
+            opened.timeout_ms = int(state)
         return status
 
-    def clear(self, session: VISASession) -> StatusCode:
-        """viClear."""
-        return self._ask(session, wire.Clear)[1]
+    # Locks.
 
-    def read_stb(self, session: VISASession) -> tuple[int, StatusCode]:
-        """viReadSTB: the status byte, 0 to 255."""
-        reply, status = self._ask(session, wire.ReadStb)
-        return cast(int, reply.value), status
-
-    def assert_trigger(self, session: VISASession, protocol: constants.TriggerProtocol) -> StatusCode:
-        """viAssertTrigger."""
-        return self._ask(session, wire.AssertTrigger, int(protocol))[1]
-
-    def disable_event(self, session: VISASession, event_type: EventType, mechanism: EventMechanism) -> StatusCode:
-        """viDisableEvent: none can be enabled, so none is, even when the connection is lost."""
-        return self.handle_return_value(session, SUCCESS)
-
-    def discard_events(self, session: VISASession, event_type: EventType, mechanism: EventMechanism) -> StatusCode:
-        """viDiscardEvents: there are none."""
-        return self.handle_return_value(session, SUCCESS)
-
-    def install_handler(
-        self, session: VISASession, event_type: EventType, handler: VISAHandler, user_handle: Any
-    ) -> tuple[VISAHandler, Any, Any, StatusCode]:
-        """viInstallHandler, kept by PyVISA in this process. Raises TypeError if `handler` cannot be called."""
-        if not callable(handler):
-            raise TypeError(f"the handler {handler!r} is not callable")
-        return handler, user_handle, handler, self.handle_return_value(session, SUCCESS)
-
-    def uninstall_handler(
-        self, session: VISASession, event_type: EventType, handler: VISAHandler, user_handle: Any = None
-    ) -> StatusCode:
-        """viUninstallHandler."""
-        return self.handle_return_value(session, SUCCESS)
-
-    def _ask(self, session: int, kind: _Kind, *arguments: Any) -> tuple[wire.Reply, StatusCode]:
-        """One request of a session and its reply."""
+    def lock(
+        self, session: VISASession, lock_type: constants.Lock, timeout: int, requested_key: str | None = None
+    ) -> tuple[str, StatusCode]:
+        """viLock: the access key of a shared lock, "" for an exclusive one. `timeout` in milliseconds; meanwhile no
+        other call waits."""
         try:
             opened = self._opened(session)
             opened.collect()
-            reply = opened.ask(kind, *arguments)
+            reply = opened.lock(int(lock_type), int(timeout), requested_key)
         except Failure as failure:
             refuse(self, session, failure)
-        return reply, self.handle_return_value(VISASession(session), reply.status)
+        return cast(str, reply.value or ""), self.handle_return_value(session, reply.status)
 
-    def _opened(self, session: int) -> _Session:
-        try:
-            return self._sessions[session]
-        except KeyError:
-            raise Failure("VI_ERROR_INV_OBJECT", "the session is closed, or never was open") from None
+    def unlock(self, session: VISASession) -> StatusCode:
+        """viUnlock."""
+        return self._ask(session, wire.Unlock)[1]
 
-    def _end(self, opened: _Session) -> None:
-        try:
-            opened.collect()  # what was posted is carried out before the session is closed
-        except Failure as failure:
-            _logger.warning("closed before anybody saw that a write failed: %s", failure)
-        with contextlib.suppress(Failure):
-            opened.ask(wire.Close)
 
-    def _manager_channel(self, session: int) -> Channel:
-        if session not in self._managers:
-            raise Failure("VI_ERROR_INV_OBJECT", "the resource manager is closed")
-        try:
-            return self._connected()
-        except ConnectionError as error:
-            raise Failure("VI_ERROR_CONN_LOST", str(error)) from error
+#: A resource's name as far as every interface has it alike: its interface, its board, its class.
+_NAME = re.compile(r"(?P<interface>[A-Za-z-]+)(?P<board>\d*)(?:::.*)?::(?P<class>\w+)")
 
-    def _connected(self) -> Channel:
-        with self._connecting:
-            if self._channel is None or not self._channel.is_alive:
-                if self.library_path == ANY_HOST:
-                    self._channel = hosts.first_live()
-                else:
-                    self._channel = hosts.connect(hosts.parse(self.library_path))
-            return self._channel
+
+def _described(name: str) -> ResourceInfo:
+    """What a name says that PyVISA has no rule for."""
+    parts = _NAME.fullmatch(name)
+    if parts is None:
+        return ResourceInfo(constants.InterfaceType.unknown, 0, None, name, None)
+    interface = getattr(constants.InterfaceType, parts["interface"].lower(), constants.InterfaceType.unknown)
+    return ResourceInfo(interface, int(parts["board"] or 0), parts["class"], name, None)
+
+
+#: The attributes that a program's own side of the session knows.
+_OWN: dict[int, Any] = {
+    constants.VI_ATTR_RM_SESSION: lambda opened: opened.manager,
+    constants.VI_ATTR_USER_DATA: lambda opened: opened.user_data,
+    constants.VI_ATTR_MAX_QUEUE_LENGTH: lambda opened: opened.events.queue_length,
+}

@@ -15,6 +15,9 @@ from pyvisa.typing import VISASession
 
 from pyvisa_daemon.errors import Effect, Failure
 
+#: What PyVISA's base does for every library.
+_BASE = ("handle_return_value", "parse_resource")
+
 _Library = TypeVar("_Library", bound=type[VisaLibraryBase])
 
 
@@ -44,8 +47,8 @@ def refuse(library: VisaLibraryBase, session: int | None, failure: Failure) -> N
 def refusing_the_rest(library: _Library) -> _Library:
     """Makes what `library` leaves as PyVISA's base has it raise VI_ERROR_NSUP_OPER, never NotImplementedError."""
     for name, member in vars(VisaLibraryBase).items():
-        is_left = isinstance(member, FunctionType) and name not in vars(library)
-        if is_left and not name.startswith("_") and name != "handle_return_value":
+        is_left = isinstance(member, FunctionType) and getattr(library, name) is member
+        if is_left and not name.startswith("_") and name not in _BASE:
             setattr(library, name, _refusing(member))
     return library
 

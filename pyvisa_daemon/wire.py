@@ -3,13 +3,14 @@
 A connection opens with MAGIC, then frames (see `framing`) of MessagePack, each one row of the two unions below:
 
     client -> front    Hello, then any Request; a request's number comes back in everything that answers it
-    front -> client    Welcome or Refused, then Piece... Reply for each request
+    front -> client    Welcome or Refused, then Piece... Reply for each request, and Happened when events do
 
 Sans-I/O: bytes in, messages out. msgspec checks every field's type, so nothing unexpected gets past `decode_*`.
 Requests of one session are carried out in their order; those of different sessions overtake each other freely.
-A `Write` may be posted: the client goes on without waiting for its Reply and names it in `Read.after`; if the write
-failed, that read is not carried out and fails with WRITE_FAILED. Long data travels as Part (up) or Piece (down) frames
-before the message that they belong to.
+Waiting for a lock holds up nothing else, and what is not message traffic (attributes, the status byte) passes those who
+wait for an answer. A `Write` may be posted: the client goes on without waiting for its Reply and names it in
+`Read.after`; if the write failed, that read is not carried out and fails with WRITE_FAILED. Long data travels as Part
+(up) or Piece (down) frames before the message that they belong to.
 
 To add a request: a Struct in Request and its handler's row in `front_proc.wire_conversation`.
 """
@@ -18,18 +19,22 @@ import msgspec
 
 from pyvisa_daemon.errors import Effect
 from pyvisa_daemon.framing import frame
+from pyvisa_daemon.functions import Argument
 
 #: First bytes of a connection in this language. Not text, no TLS, no HTTP; CR LF shows a link that translates.
 MAGIC = b"\x89VISAd\r\n"
 
 #: Bumped when an old peer would misunderstand; what merely adds is a feature.
-VERSION = 1
+VERSION = 2
 
 #: What this side can do beyond the version, told in both hellos.
-FEATURES = ("posted-write", "find")
+FEATURES = ("posted-write", "find", "locks", "events")
 
 #: What an answer may be; bytes have a field of their own.
-Value = bool | int | float | str | list[str] | None
+Value = bool | int | float | str | list[str | int] | None
+
+#: The states of attributes, by number.
+Attributes = list[tuple[int, bool | int | float | str]]
 
 
 class _Message(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
@@ -48,7 +53,7 @@ class Hello(_Message, tag="hello", frozen=True):
 
 
 class Open(_Message, tag="open", frozen=True):
-    """viOpen. The Reply's value is the session's number."""
+    """viOpen. The Reply's value is the session's number and its timeout in milliseconds."""
 
     id: int
     resource: str
@@ -87,26 +92,13 @@ class Read(_Message, tag="read", frozen=True):
     after: int | None = None
 
 
-class Clear(_Message, tag="clear", frozen=True):
-    """viClear."""
+class Call(_Message, tag="call", frozen=True):
+    """A row of `functions.FUNCTIONS`. The value, or the data, is what that function gives."""
 
     id: int
     session: int
-
-
-class ReadStb(_Message, tag="read_stb", frozen=True):
-    """viReadSTB. The value is the status byte, 0 to 255."""
-
-    id: int
-    session: int
-
-
-class AssertTrigger(_Message, tag="assert_trigger", frozen=True):
-    """viAssertTrigger."""
-
-    id: int
-    session: int
-    protocol: int
+    function: str
+    arguments: list[Argument]
 
 
 class GetAttribute(_Message, tag="get_attribute", frozen=True):
@@ -132,6 +124,52 @@ class ListResources(_Message, tag="list_resources", frozen=True):
     id: int
 
 
+class Lock(_Message, tag="lock", frozen=True):
+    """viLock. The value is the access key of a shared lock; `kind` and `timeout_ms` are VISA's."""
+
+    id: int
+    session: int
+    kind: int
+    timeout_ms: int
+    key: str | None
+
+
+class Unlock(_Message, tag="unlock", frozen=True):
+    """viUnlock."""
+
+    id: int
+    session: int
+
+
+class EnableEvent(_Message, tag="enable_event", frozen=True):
+    """From now on this session is told of events of that type (VPP-4.3, 3.7): by Happened."""
+
+    id: int
+    session: int
+    event: int
+
+
+class DisableEvent(_Message, tag="disable_event", frozen=True):
+    """It is told no more."""
+
+    id: int
+    session: int
+    event: int
+
+
+class Abandon(_Message, tag="abandon", frozen=True):
+    """Nobody waits for request `id` any more: it is not carried out if it has not begun. Has no Reply."""
+
+    id: int
+
+
+class Resolve(_Message, tag="resolve", frozen=True):
+    """The canonical name of a resource or of an alias that the daemon's settings give one."""
+
+    id: int
+    resource: str
+
+
 class Find(_Message, tag="find", frozen=True):
     """Does this daemon have `resource`? Opens nothing. The value is one of FOUND."""
 
@@ -148,12 +186,16 @@ Request = (
     | Part
     | Write
     | Read
-    | Clear
-    | ReadStb
-    | AssertTrigger
+    | Call
     | GetAttribute
     | SetAttribute
+    | Lock
+    | Unlock
+    | EnableEvent
+    | DisableEvent
+    | Abandon
     | ListResources
+    | Resolve
     | Find
 )
 
@@ -193,7 +235,15 @@ class Reply(_Message, tag="reply", frozen=True):
     text: str = ""
 
 
-Answer = Welcome | Refused | Piece | Reply
+class Happened(_Message, tag="happened", frozen=True):
+    """An event that `session` has enabled: its VISA type, and what attributes it has besides."""
+
+    session: int
+    event: int
+    attributes: Attributes = []
+
+
+Answer = Welcome | Refused | Piece | Reply | Happened
 
 _encoder = msgspec.msgpack.Encoder()
 _requests: msgspec.msgpack.Decoder[Hello | Request] = msgspec.msgpack.Decoder(Hello | Request)

@@ -225,6 +225,13 @@ def test_every_command_has_its_method_when_used(lan: Daemon, instrument_factory:
         for unsupported in (socket.stb, socket.trigger):  # by pyvisa-py on a SOCKET
             with pytest.raises(visa.Failure, match="VI_ERROR_NSUP_OPER effect=none"):
                 unsupported()
+        with pytest.raises(visa.Failure, match="VI_ERROR_INV_EVENT effect=none"):
+            socket.wait_srq(100)
+        assert (socket.lock(), socket.lock(100)) == ("ok", "ok")
+        socket.unlock()
+        socket.unlock()
+        assert socket.lock(key="ours") == "ours"
+        socket.unlock()
         socket.clear()
         with pytest.raises(ValueError, match="not one line"):
             socket.write("SET a\nSET b")

@@ -16,7 +16,7 @@ from tests.pyvisa_daemon.peer import Conversation, Peer
 NAME = "ASRL1::INSTR"
 NOT_FOUND = wire.Reply(0, StatusCode.error_resource_not_found, token="VI_ERROR_RSRC_NFOUND", text="none such")
 LOCKED = wire.Reply(0, StatusCode.error_resource_locked, token="VI_ERROR_RSRC_LOCKED", text="somebody has it")
-OPENED = wire.Reply(0, 0, value=1)
+OPENED = wire.Reply(0, 0, value=[1, 2000])
 
 StartDaemon = Callable[..., "ScriptedDaemon"]
 

@@ -1,18 +1,27 @@
 """A scripted daemon: a thread with a real socket that speaks the wire, and says what the test's script says."""
 
 import contextlib
+import itertools
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from typing import Self, TypeVar
 
 from pyvisa_daemon import wire
+from pyvisa_daemon.errors import ERRORS
 from pyvisa_daemon.framing import FrameReader
+from pyvisa_daemon.functions import FUNCTIONS, Argument
 from tests.support.waiting import DEADLINE
 
 Kind = TypeVar("Kind")
 
+NAME = "GPIB0::9::INSTR"
+#: The smallest call there is: the arguments of a wire.Call behind its session.
+READ_STB: tuple[str, list[Argument]] = ("read_stb", [])
 WELCOME = wire.Welcome(wire.VERSION, wire.FEATURES, "test", 1)
+
+#: VI_ATTR_TMO_VALUE, the one attribute that every session has, and its state at first.
+_STANDARD = {0x3FFF001A: 2000}
 
 
 class Conversation:
@@ -22,6 +31,7 @@ class Conversation:
         self.connection = connection
         self._frames = FrameReader()
         self._waiting: list[bytes] = []
+        self._sending = threading.Lock()
 
     def receive_magic(self) -> None:
         assert self.connection.recv(len(wire.MAGIC), socket.MSG_WAITALL) == wire.MAGIC
@@ -56,7 +66,9 @@ class Conversation:
                 yield self.receive()
 
     def send(self, *answers: wire.Answer) -> None:
-        self.connection.sendall(b"".join(map(wire.encode, answers)))
+        """All in one go. Any thread may."""
+        with self._sending:
+            self.connection.sendall(b"".join(map(wire.encode, answers)))
 
 
 class Peer:
@@ -69,7 +81,7 @@ class Peer:
         self.address = f"127.0.0.1:{self.port}"
         self._failures: list[BaseException] = []
         self._connections: list[socket.socket] = []
-        self._threads = [threading.Thread(target=self._accept)]
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
 
     def __enter__(self) -> Self:
@@ -107,7 +119,7 @@ class Peer:
                 return
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._connections.append(connection)
-            thread = threading.Thread(target=self._converse, args=(Conversation(connection),))
+            thread = threading.Thread(target=self._converse, args=(Conversation(connection),), daemon=True)
             self._threads.append(thread)
             thread.start()
 
@@ -123,29 +135,157 @@ class Peer:
                 conversation.connection.shutdown(socket.SHUT_RDWR)
 
 
-def echo(conversation: Conversation) -> None:
-    """A daemon whose every instrument answers with what was last written to it, and knows nothing of attributes."""
-    conversation.greet()
-    written: dict[int, bytes] = {}
-    parts: dict[int, bytes] = {}
-    for message in conversation.requests():
-        match message:
+class Bench:
+    """The script of a daemon whose every instrument answers with what was last written to it.
+
+    The test may `withhold` the answers to some requests and `release` them, and let events `happen`. Everything that
+    came is in `requests`.
+    """
+
+    def __init__(self) -> None:
+        self.requests: list[wire.Request] = []
+        self.withheld: dict[int, wire.Request] = {}
+        #: What is open, by session, and how often it is locked.
+        self.sessions: dict[int, int] = {}
+        self.enabled: set[tuple[int, int]] = set()
+        self.aliases: dict[str, str] = {}
+        self.stb = 16
+        self._withholding: tuple[type, ...] = ()
+        self._states: dict[tuple[int, int], bool | int | float | str] = {}
+        self._written: dict[int, bytes] = {}
+        self._parts: dict[int, bytes] = {}
+        self._conversations: list[Conversation] = []
+        self._numbers = itertools.count(1)
+        self._homes: dict[int, Conversation] = {}
+        self._opened_by: dict[tuple[Conversation, int], int] = {}
+
+    def __call__(self, conversation: Conversation) -> None:
+        conversation.greet()
+        self.serve(conversation)
+
+    def serve(self, conversation: Conversation) -> None:
+        """Everything behind the hello."""
+        self._conversations.append(conversation)
+        for request in conversation.requests():
+            assert not isinstance(request, wire.Hello)
+            self.requests.append(request)
+            if isinstance(request, wire.Abandon):
+                self.withheld.pop(request.id, None)
+                crossed = self._opened_by.pop((conversation, request.id), 0)  # the reply to an open
+                self.sessions.pop(crossed, None)
+            elif isinstance(request, self._withholding):
+                self.withheld[request.id] = request
+            else:
+                self.answer(request, conversation)
+
+    @property
+    def conversation(self) -> Conversation:
+        """The newest."""
+        return self._conversations[-1]
+
+    def seen(self, kind: type[Kind]) -> list[Kind]:
+        """The requests of that kind so far."""
+        return [request for request in self.requests.copy() if isinstance(request, kind)]
+
+    def withhold(self, *kinds: type) -> None:
+        """From now on such requests are not answered."""
+        self._withholding = kinds
+
+    def release(self) -> None:
+        """Answers all that was withheld and not abandoned, and whatever comes from now on."""
+        self._withholding = ()
+        for request in list(self.withheld.values()):
+            del self.withheld[request.id]
+            self.answer(request)
+
+    def refuse(self, kind: type[Kind], token: str) -> None:
+        """Fails the oldest withheld request of that kind."""
+        number = next(number for number, request in self.withheld.items() if isinstance(request, kind))
+        del self.withheld[number]
+        self.conversation.send(refusal(number, token))
+
+    def hang_up(self) -> None:
+        """Ends the newest connection, as a daemon that dies does."""
+        self.conversation.connection.shutdown(socket.SHUT_RDWR)
+
+    def happen(self, event: int, attributes: wire.Attributes | None = None) -> None:
+        """An event, told to each session that has enabled it."""
+        for session, enabled in sorted(self.enabled):
+            if enabled == event:
+                self._homes[session].send(wire.Happened(session, event, attributes or []))
+
+    def answer(self, request: wire.Request, conversation: Conversation | None = None) -> None:
+        """On that connection, or the newest."""
+        conversation = conversation or self.conversation
+        if isinstance(request, wire.Part):
+            self._parts[request.id] = self._parts.get(request.id, b"") + request.data
+            return
+        reply = wire.Reply(request.id, 0)
+        match request:
             case wire.Open(id=number):
-                conversation.send(wire.Reply(number, 0, value=number))
-            case wire.Part(id=number, data=data):
-                parts[number] = parts.get(number, b"") + data
+                session = next(self._numbers)
+                self.sessions[session] = 0
+                self._homes[session] = conversation
+                self._opened_by[conversation, number] = session
+                reply = wire.Reply(number, 0, [session, 2000])
+            case wire.Close(session=session):
+                self.sessions.pop(session, None)
+                self.enabled = {(owner, event) for owner, event in self.enabled if owner != session}
             case wire.Write(id=number, session=session, data=data):
-                written[session] = parts.pop(number, b"") + data
-                conversation.send(wire.Reply(number, 0, value=len(written[session])))
+                self._written[session] = self._parts.pop(number, b"") + data
+                reply = wire.Reply(number, 0, len(self._written[session]))
             case wire.Read(id=number, session=session):
-                conversation.send(wire.Reply(number, 0, data=written.get(session, b"")))
-            case wire.ReadStb(id=number):
-                conversation.send(wire.Reply(number, 0, value=16))
+                reply = wire.Reply(number, 0, data=self._written.get(session, b""))
+            case wire.Call(id=number, function=function):
+                reply = self._called(number, function)
+            case wire.SetAttribute(session=session, attribute=attribute, state=state):
+                self._states[session, attribute] = state
+            case wire.GetAttribute(id=number, session=session, attribute=attribute):
+                reply = self._attribute(number, self._states.get((session, attribute), _STANDARD.get(attribute)))
+            case wire.Lock(id=number, session=session, kind=kind, key=key):
+                self.sessions[session] += 1
+                reply = wire.Reply(number, 0, None if kind == 1 else key or "made")
+            case wire.Unlock(session=session):
+                self.sessions[session] -= 1
+            case wire.EnableEvent(session=session, event=event):
+                self.enabled.add((session, event))
+            case wire.DisableEvent(session=session, event=event):
+                self.enabled.discard((session, event))
             case wire.ListResources(id=number):
-                conversation.send(wire.Reply(number, 0, value=["ASRL1::INSTR", "GPIB0::9::INSTR"]))
+                reply = wire.Reply(number, 0, ["ASRL1::INSTR", "GPIB0::9::INSTR"])
             case wire.Find(id=number):
-                conversation.send(wire.Reply(number, 0, value="listed"))
-            case wire.GetAttribute(id=number):
-                conversation.send(wire.Reply(number, -1073807331, token="VI_ERROR_NSUP_ATTR", text="unknown"))
-            case wire.SetAttribute() | wire.Clear() | wire.Close() | wire.AssertTrigger():
-                conversation.send(wire.Reply(message.id, 0))
+                reply = wire.Reply(number, 0, "listed")
+            case wire.Resolve(id=number, resource=alias):
+                known = self.aliases.get(alias)
+                reply = wire.Reply(number, 0, known) if known else refusal(number, "VI_ERROR_INV_RSRC_NAME")
+        conversation.send(reply)
+
+    def _called(self, number: int, function: str) -> wire.Reply:
+        gives = {"int": self.stb, "ints": [1, 2], "": None, "bytes": None}[FUNCTIONS[function].gives]
+        return wire.Reply(number, 0, gives, b"data" if FUNCTIONS[function].gives == "bytes" else b"")
+
+    def _attribute(self, number: int, state: bool | int | float | str | None) -> wire.Reply:
+        return refusal(number, "VI_ERROR_NSUP_ATTR") if state is None else wire.Reply(number, 0, state)
+
+
+def refusal(number: int, token: str) -> wire.Reply:
+    """The reply of a request that failed."""
+    return wire.Reply(number, ERRORS[token].status, token=token, text=ERRORS[token].meaning)
+
+
+def echo(conversation: Conversation) -> None:
+    """A bench that nobody has a hand on."""
+    Bench()(conversation)
+
+
+def opening(peer: Conversation) -> None:
+    """Hello and one open, as session 77."""
+    peer.greet()
+    peer.send(wire.Reply(peer.expect(wire.Open).id, 0, [77, 2000]))
+
+
+def ending(peer: Conversation) -> None:
+    """One close."""
+    close = peer.expect(wire.Close)
+    assert close.session == 77
+    peer.send(wire.Reply(close.id, 0))

@@ -1,14 +1,10 @@
-"""The error table against PyVISA's own numbers, and how a refusal looks to a PyVISA program."""
-
-import pickle
+"""The error table against PyVISA's own numbers."""
 
 import pytest
-import pyvisa
 from pyvisa import constants
 
 from pyvisa_daemon import errors
-from pyvisa_daemon.errors import ERRORS, Effect, Failure
-from pyvisa_daemon.refusals import DaemonIOError
+from pyvisa_daemon.errors import ERRORS, Failure
 
 visa_tokens = [token for token in ERRORS if token.startswith("VI_")]
 
@@ -30,19 +26,3 @@ def test_every_error_has_a_status_of_visa_when_raised(token: str) -> None:
 def test_not_found_names_visas_two_statuses_when_compared() -> None:
     """A daemon says in these two ways that it has no such instrument."""
     assert {constants.VI_ERROR_RSRC_NFOUND, constants.VI_ERROR_INV_RSRC_NAME} == errors.NOT_FOUND
-
-
-def test_error_says_what_the_daemon_said_when_printed_and_pickled() -> None:
-    """Token, effect and text are attributes, end the message, and survive multiprocessing."""
-    error = DaemonIOError(constants.VI_ERROR_TMO, "INSTRUMENT_HUNG", Effect.MAYBE, "killed")
-    assert isinstance(error, pyvisa.VisaIOError)
-    assert str(error).startswith("VI_ERROR_TMO (-1073807339): ")
-    assert str(error).endswith(" [INSTRUMENT_HUNG effect=maybe: killed]")
-    copy = pickle.loads(pickle.dumps(error))
-    assert (str(copy), copy.error_code, copy.token, copy.effect, copy.text) == (
-        str(error),
-        error.error_code,
-        "INSTRUMENT_HUNG",
-        Effect.MAYBE,
-        "killed",
-    )

@@ -1,66 +1,21 @@
 """The backend as PyVISA uses it, against a scripted daemon that checks what arrives."""
 
-import inspect
 import pickle
-import threading
 import warnings
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import pyvisa
 from pyvisa import constants
 from pyvisa.constants import StatusCode
-from pyvisa.highlevel import VisaLibraryBase
 from pyvisa.resources import GPIBInstrument, MessageBasedResource
 
-from pyvisa_daemon import hosts, wire
+from pyvisa_daemon import wire
 from pyvisa_daemon.errors import Effect
 from pyvisa_daemon.highlevel import DaemonVisaLibrary
-from pyvisa_daemon.program_message import contains_query
 from pyvisa_daemon.refusals import DaemonIOError
-from tests.pyvisa_daemon.peer import Conversation, Peer, echo
-from tests.support.waiting import DEADLINE, wait_until
-
-NAME = "GPIB0::9::INSTR"
-Manage = Callable[[Callable[[Conversation], None]], pyvisa.ResourceManager]
-
-
-@pytest.fixture
-def manage() -> Iterator[Manage]:
-    """A resource manager whose daemon follows this script."""
-    peers: list[Peer] = []
-    managers: list[pyvisa.ResourceManager] = []
-
-    def start(script: Callable[[Conversation], None]) -> pyvisa.ResourceManager:
-        peers.append(Peer(script))
-        managers.append(pyvisa.ResourceManager(f"{peers[-1].address}@daemon"))
-        return managers[-1]
-
-    yield start
-    for manager in managers:
-        manager.close()
-    for peer in peers:
-        peer.end()
-
-
-def opening(peer: Conversation) -> None:
-    """Hello and one open, as session 77."""
-    peer.greet()
-    peer.send(wire.Reply(peer.expect(wire.Open).id, 0, value=77))
-
-
-def ending(peer: Conversation) -> None:
-    """One close."""
-    close = peer.expect(wire.Close)
-    assert close.session == 77
-    peer.send(wire.Reply(close.id, 0))
-
-
-def open_message_based(manager: pyvisa.ResourceManager, **options: Any) -> MessageBasedResource:
-    resource = manager.open_resource(NAME, **options)
-    assert isinstance(resource, MessageBasedResource)
-    return resource
+from tests.pyvisa_daemon.conftest import Manage, open_message_based
+from tests.pyvisa_daemon.peer import NAME, Bench, Conversation, echo, ending, opening
 
 
 def test_library_is_found_when_pyvisa_lists_backends() -> None:
@@ -77,7 +32,7 @@ def test_open_is_pyvisas_own_object_when_opened(manage: Manage) -> None:
         peer.greet()
         open_ = peer.expect(wire.Open)
         assert (open_.resource, open_.access_mode, open_.open_timeout_ms) == (NAME, 1, 1500)
-        peer.send(wire.Reply(open_.id, 0, value=77))
+        peer.send(wire.Reply(open_.id, 0, [77, 2000]))
         ending(peer)
 
     manager = manage(script)
@@ -127,7 +82,7 @@ def test_next_call_raises_the_writes_error_when_nobody_reads(manage: Manage) -> 
         opening(peer)
         write = peer.expect(wire.Write)
         peer.send(wire.Reply(write.id, -1073807298, token="VI_ERROR_IO", effect=Effect.MAYBE, text="no"))
-        stb = peer.expect(wire.ReadStb)
+        stb = peer.expect(wire.Call)
         peer.send(wire.Reply(stb.id, 0, value=4))
         ending(peer)
 
@@ -171,47 +126,6 @@ def test_write_waits_for_its_outcome_when_it_contains_no_query(manage: Manage) -
     resource.close()
 
 
-@pytest.mark.parametrize(("message", "is_query"), [(b"*IDN?\n", True), (b"VOLT 1\n", False), (b"", False)])
-def test_query_is_seen_when_a_message_contains_one(message: bytes, is_query: bool) -> None:
-    """Conservative: any question mark counts."""
-    assert contains_query(message) is is_query
-
-
-def test_everything_else_is_refused_as_visa_does_when_called() -> None:
-    """Each method of PyVISA's base class that is left out raises VI_ERROR_NSUP_OPER, none NotImplementedError."""
-    with Peer(echo) as peer:
-        manager = pyvisa.ResourceManager(f"{peer.address}@daemon")
-        library, resource = manager.visalib, manager.open_resource(NAME)
-        refused = []
-        for name, method in inspect.getmembers(VisaLibraryBase, inspect.isfunction):
-            is_ours = getattr(DaemonVisaLibrary, name).__qualname__.startswith("DaemonVisaLibrary")
-            if is_ours or "raise NotImplementedError" not in inspect.getsource(method):
-                continue
-            parameters = list(inspect.signature(method).parameters)[1:]
-            arguments = [resource.session if parameter == "session" else 0 for parameter in parameters]
-            with pytest.raises(pyvisa.VisaIOError) as error:
-                getattr(library, name)(*arguments)
-            assert error.value.error_code == StatusCode.error_nonsupported_operation
-            assert library.last_status == StatusCode.error_nonsupported_operation
-            refused.append(name)
-        assert {"lock", "enable_event", "wait_on_event", "flush", "gpib_send_ifc", "get_buffer_from_id"} <= set(refused)
-        manager.close()
-
-
-def test_handlers_stay_here_when_installed(manage: Manage) -> None:
-    """A handler must be callable; installing and removing one asks the daemon nothing."""
-    resource = open_message_based(manage(echo))
-
-    def handler(*_: Any) -> None:
-        raise AssertionError
-
-    with pytest.raises(pyvisa.VisaTypeError):
-        resource.install_handler(constants.EventType.service_request, 1)  # type: ignore[arg-type]
-    handle = resource.install_handler(constants.EventType.service_request, handler, "mine")
-    resource.uninstall_handler(constants.EventType.service_request, handler, handle)
-    resource.close()
-
-
 def test_listing_is_filtered_here_when_asked(manage: Manage) -> None:
     """The daemon lists all; PyVISA's own expression chooses; nothing is an empty tuple."""
     manager = manage(echo)
@@ -227,7 +141,7 @@ def test_positive_status_warns_when_pyvisa_would(manage: Manage) -> None:
     def script(peer: Conversation) -> None:
         opening(peer)
         for _ in range(2):
-            peer.send(wire.Reply(peer.expect(wire.Clear).id, constants.VI_WARN_CONFIG_NLOADED))
+            peer.send(wire.Reply(peer.expect(wire.Call).id, constants.VI_WARN_CONFIG_NLOADED))
         ending(peer)
 
     resource = open_message_based(manage(script))
@@ -294,109 +208,35 @@ def test_error_of_an_open_is_pickled_whole_when_a_pool_returns_it(manage: Manage
     assert manager.last_status == StatusCode.error_resource_not_found
 
 
-def test_manager_closes_only_its_own_when_two_share_a_library() -> None:
-    """Each viOpenDefaultRM is a session of its own."""
-    with Peer(echo) as peer:
-        library = DaemonVisaLibrary(peer.address)
-        first, second = (library.open_default_resource_manager()[0] for _ in range(2))
-        opened = [library.open(manager, NAME)[0] for manager in (first, second)]
-        assert len({first, second, *opened}) == 4
-        library.close(first)
-        with pytest.raises(pyvisa.VisaIOError) as closed:
-            library.read_stb(opened[0])
-        assert closed.value.error_code == StatusCode.error_invalid_object
-        with pytest.raises(pyvisa.VisaIOError):
-            library.open(first, NAME)
-        assert library.read_stb(opened[1])[0] == 16
-        library.close(second)
+def test_alias_is_asked_of_the_daemon_when_a_name_does_not_parse(manager: pyvisa.ResourceManager, bench: Bench) -> None:
+    """It opens as what it stands for, under its own name; a name that parses asks nobody."""
+    bench.aliases["dmm"] = NAME
+    info = manager.resource_info("dmm")
+    assert (info.resource_name, info.alias, info.interface_board_number) == (NAME, "dmm", 0)
+    resource = manager.open_resource("dmm")
+    assert type(resource) is GPIBInstrument
+    assert bench.seen(wire.Open)[0].resource == "dmm"
+    before = len(bench.seen(wire.Resolve))
+    assert manager.resource_info("GPIB0::9").resource_name == NAME
+    assert len(bench.seen(wire.Resolve)) == before
 
 
-def test_library_is_made_without_a_connection_when_init_runs_again() -> None:
-    """No I/O before the first resource manager; a second `_init`, as QCoDeS calls it, forgets nothing."""
-    with Peer(echo) as peer:
-        library = DaemonVisaLibrary(peer.address)
-        assert not peer._connections
-        manager, _ = library.open_default_resource_manager()
-        session, _ = library.open(manager, NAME)
-        library._init()
-        assert library.read_stb(session)[0] == 16
-        library.close(manager)
-
-
-def test_bad_address_is_refused_when_the_library_is_made() -> None:
-    """Before anything is connected, naming what was given."""
-    with pytest.raises(ValueError, match="labpc:x"):
-        pyvisa.ResourceManager("labpc:x@daemon")
-
-
-def test_bare_daemon_is_the_first_live_host_when_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`@daemon` looks through the known hosts, and says which are dead if all are."""
-    with Peer(echo) as peer:
-        monkeypatch.setattr(hosts, "tryIps", [peer.address])
-        manager = pyvisa.ResourceManager("@daemon")
-        assert manager.open_resource(NAME).read_stb() == 16
-        manager.close()
-    with pytest.raises(ConnectionError, match=peer.address):
-        pyvisa.ResourceManager("@daemon")
-
-
-def test_old_sessions_are_lost_and_open_reconnects_when_the_daemon_restarted() -> None:
-    """Only close and what comes before it stay quiet; the same resource manager opens anew."""
-    with Peer(echo) as peer:
-        manager = pyvisa.ResourceManager(f"{peer.address}@daemon")
-        before = open_message_based(manager)
-        assert before.query("A?") == "A?\r\n"
-        peer.hang_up()
-        with pytest.raises(pyvisa.VisaIOError) as lost:
-            before.query("B?")
-        assert lost.value.error_code == StatusCode.error_connection_lost
-        after = open_message_based(manager)
-        assert after.query("C?") == "C?\r\n"
-        with pytest.raises(pyvisa.VisaIOError, match="CONN_LOST"):
-            before.read_stb()
-        before.close()
-        after.close()
-        manager.close()
-
-
-def test_open_reconnects_when_it_is_the_first_call_after_a_restart() -> None:
-    """The end of an idle connection is seen before the open goes out on it."""
-    with Peer(echo) as peer:
-        manager = pyvisa.ResourceManager(f"{peer.address}@daemon")
-        peer.hang_up()
-        channel = manager.visalib._channel  # type: ignore[attr-defined]
-        wait_until(lambda: not channel.is_alive)
-        assert manager.open_resource(NAME).read_stb() == 16
-        manager.close()
-
-
-def test_open_says_what_to_do_when_the_daemon_is_gone() -> None:
-    """A VisaIOError for the program, a hint for its user."""
-    with Peer(echo) as peer:
-        manager = pyvisa.ResourceManager(f"{peer.address}@daemon")
-    with pytest.raises(DaemonIOError, match="start one there") as gone:
-        manager.open_resource(NAME)
-    assert gone.value.error_code == StatusCode.error_connection_lost
+def test_unknown_alias_stays_an_invalid_name_when_nobody_knows_it(
+    manager: pyvisa.ResourceManager, bench: Bench
+) -> None:
+    """The status that PyVISA's own parser gives, also when the daemon cannot be asked."""
+    library = manager.visalib
+    assert library.parse_resource_extended(manager.session, "nobody")[1] == StatusCode.error_invalid_resource_name
+    session = manager.session
     manager.close()
+    assert library.parse_resource_extended(session, "nobody")[1] == StatusCode.error_invalid_resource_name
 
 
-def test_threads_share_a_manager_when_each_has_its_resource(manage: Manage) -> None:
-    """One connection, four threads, and every answer to whom it belongs."""
-    manager = manage(echo)
-    wrong: list[str] = []
-
-    def work(number: int) -> None:
-        resource = open_message_based(manager)
-        for turn in range(100):
-            answer = resource.query(f"{number} {turn}?")
-            if answer != f"{number} {turn}?\r\n":
-                wrong.append(answer)
-        resource.close()
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(DEADLINE)
-        assert not thread.is_alive()
-    assert not wrong
+def test_user_data_is_the_programs_own_when_set(resource: MessageBasedResource, bench: Bench) -> None:
+    """VI_ATTR_USER_DATA takes anything and travels nowhere."""
+    before = len(bench.requests)
+    assert resource.visalib.get_attribute(resource.session, constants.VI_ATTR_USER_DATA)[0] == 0  # type: ignore[arg-type]
+    mine = object()
+    resource.visalib.set_attribute(resource.session, constants.VI_ATTR_USER_DATA, mine)  # type: ignore[arg-type]
+    assert resource.visalib.get_attribute(resource.session, constants.VI_ATTR_USER_DATA)[0] is mine  # type: ignore[arg-type]
+    assert len(bench.requests) == before

@@ -1,0 +1,170 @@
+"""What a PyVISA program has open through the daemon: its resource managers, its sessions, the connection below them.
+
+Runs in the user's process, under `highlevel`. The session numbers that PyVISA sees are made here; the daemon's own,
+the connection they live on and what is still under way belong to an `OpenSession`. The first resource manager
+connects, and an open connects anew if the connection was lost; sessions from before stay lost.
+"""
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from pyvisa.constants import StatusCode
+from pyvisa.highlevel import VisaLibraryBase
+from pyvisa.typing import VISAHandler, VISASession
+from pyvisa.util import LibraryPath
+
+from pyvisa_daemon import hosts, wire
+from pyvisa_daemon.channel import Channel, reply_limit
+from pyvisa_daemon.errors import SUCCESS, Failure
+from pyvisa_daemon.events import Occurrence, SessionEvents
+from pyvisa_daemon.exchange import Pending
+from pyvisa_daemon.refusals import refuse
+
+#: The library path of a bare "@daemon": the first live host of `hosts.tryIps`, looked for when connecting.
+ANY_HOST = LibraryPath("tryIps")
+
+#: A request of `wire` that belongs to a session: made from its own number, the session's and the arguments.
+Kind = Callable[..., wire.Request]
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """An asynchronous operation under way: its request, once it is sent."""
+
+    pending: Pending | None = None
+
+
+@dataclass(slots=True, eq=False)
+class OpenSession:
+    """One viOpen: the daemon's `number` for it on `channel`, and the resource manager it was opened through."""
+
+    channel: Channel
+    number: int
+    manager: int
+    timeout_ms: int = 2000
+    #: A write whose outcome the session's next call collects.
+    posted: Pending | None = None
+    events: SessionEvents = field(default_factory=SessionEvents)
+    #: (event type, handler, user handle), in the order in which they were installed.
+    handlers: list[tuple[int, VISAHandler, Any]] = field(default_factory=list)
+    #: "listen": the thread that calls the handlers, if any event is enabled for them; setdefault is one step in C.
+    turns: dict[str, threading.Thread] = field(default_factory=dict)
+    #: Asynchronous operations under way, by job.
+    jobs: dict[int, Job] = field(default_factory=dict)
+    #: VI_ATTR_USER_DATA: the program's own.
+    user_data: Any = 0
+
+    def ask(self, kind: Kind, *arguments: object) -> wire.Reply:
+        """One request of this session. Raises Failure."""
+        return succeeded(self.channel.ask(reply_limit(self.timeout_ms), kind, self.number, *arguments))
+
+    def collect(self) -> None:
+        """Raises what a posted write came to, if it failed: as Failure."""
+        posted, self.posted = self.posted, None
+        if posted is not None:
+            succeeded(self.channel.wait(posted, reply_limit(self.timeout_ms)))
+
+    def lock(self, kind: int, timeout_ms: int, key: str | None) -> wire.Reply:
+        """viLock. Interrupted by Ctrl-C it leaves no lock behind, not even one whose grant was on its way."""
+        end: dict[None, Pending | None] = {}  # the grant, or None if nobody wants it: whoever is first, in one step
+
+        def granted(pending: Pending) -> None:
+            if end.setdefault(None, pending) is None:
+                self._give_back(pending)
+
+        try:
+            pending = self.channel.start_for(granted, wire.Lock, self.number, kind, timeout_ms, key)
+            return succeeded(self.channel.wait(pending, reply_limit(timeout_ms)))
+        except BaseException:
+            crossed = end.setdefault(None, None)
+            if crossed is not None:
+                self._give_back(crossed)
+            raise
+
+    def _give_back(self, lock: Pending) -> None:
+        with contextlib.suppress(Failure):
+            succeeded(lock.whole())
+            self.channel.forget(self.channel.start(wire.Unlock, self.number))
+
+
+def succeeded(reply: wire.Reply) -> wire.Reply:
+    """`reply` itself. Raises Failure if it says that the request failed."""
+    if reply.status < SUCCESS:
+        raise Failure(reply.token, reply.text or "the daemon says no more", reply.effect, reply.status)
+    return reply
+
+
+class SessionLibrary(VisaLibraryBase):
+    """The part of the library that every function needs: from PyVISA's numbers to sessions and connections."""
+
+    _sessions: dict[int, OpenSession]
+    _managers: set[int]
+    _numbers: "count[int]"
+    _channel: Channel | None
+    _connecting: threading.RLock
+    #: The events that were given out and not closed, by context.
+    _contexts: dict[int, Occurrence]
+
+    def _init(self) -> None:
+        # No I/O: several threads may make several libraries here. QCoDeS calls it again, so it keeps what is there.
+        if self.library_path != ANY_HOST:
+            hosts.parse(self.library_path)
+        if not hasattr(self, "_sessions"):
+            self._sessions = {}
+            self._managers = set()
+            self._numbers = count(1)
+            self._channel = None
+            self._contexts = {}
+            self._may_connect()
+            if hasattr(os, "register_at_fork"):
+                os.register_at_fork(after_in_child=self._may_connect)
+
+    def _may_connect(self) -> None:
+        # Anew in a forked process: whoever had it here is not there to give it back.
+        self._connecting = threading.RLock()
+
+    def _ask(self, session: int, kind: Kind, *arguments: Any) -> tuple[wire.Reply, StatusCode]:
+        """One request of a session and its reply."""
+        try:
+            opened = self._opened(session)
+            opened.collect()
+            reply = opened.ask(kind, *arguments)
+        except Failure as failure:
+            refuse(self, session, failure)
+        return reply, self.handle_return_value(VISASession(session), reply.status)
+
+    def _opened(self, session: int) -> OpenSession:
+        try:
+            return self._sessions[session]
+        except KeyError:
+            raise Failure("VI_ERROR_INV_OBJECT", "the session is closed, or never was open") from None
+
+    def _manager_channel(self, session: int) -> Channel:
+        if session not in self._managers:
+            raise Failure("VI_ERROR_INV_OBJECT", "the resource manager is closed")
+        try:
+            return self._connected()
+        except ConnectionError as error:
+            raise Failure("VI_ERROR_CONN_LOST", str(error)) from error
+
+    def _connected(self) -> Channel:
+        with self._connecting:
+            if self._channel is None or not self._channel.is_alive:
+                if self.library_path == ANY_HOST:
+                    channel = hosts.first_live()
+                else:
+                    channel = hosts.connect(hosts.parse(self.library_path))
+                channel.on_happened = lambda happened: self._happened(channel, happened)
+                self._channel = channel
+            return self._channel
+
+    def _happened(self, channel: Channel, happened: wire.Happened) -> None:
+        for opened in list(self._sessions.values()):
+            if opened.channel is channel and opened.number == happened.session:
+                attributes: dict[int, object] = dict(happened.attributes)
+                opened.events.happened(Occurrence(happened.event, attributes))
