@@ -3,20 +3,25 @@
 Runs in the child. A call is a function of (Exchange, *arguments) that returns a Result; it says what reaches the
 instrument by `exchange.writing()` and `exchange.written()`, so that every failure has a proven `effect`.
 
-To add a call: a function here and its row in CALLS; then its handlers in `front_proc`.
+What only passes through to the library is a row of `pyvisa_daemon.functions`. To add another call: a function here and
+its row in CALLS; then its handlers in `front_proc`.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import chain
+from typing import Protocol
 
 from pyvisa.constants import ResourceAttribute, SerialTermination, StatusCode
 
-from instrument_proc.libraries import CallError, VisaSession
-from instrument_proc.pipe import State
+from instrument_proc.failures import CallError
+from instrument_proc.pipe import Argument, Attributes, State
+from instrument_proc.visa_session import VisaSession
 from pyvisa_daemon.errors import Effect
 from pyvisa_daemon.framing import PIECE_SIZE
+from pyvisa_daemon.functions import FUNCTIONS, Function
+from pyvisa_daemon.program_message import BlockScanner
 
 #: viRead's count in the reads whose length nobody knows.
 CHUNK = 1 << 16
@@ -29,23 +34,20 @@ class Result:
     """What a call gives: a VISA status that is no error, and a value or bytes."""
 
     status: int = StatusCode.success
-    value: State | None = None
+    value: State | list[int] | None = None
     data: bytes = b""
 
 
 class Exchange:
-    """One order being carried out: the session, its data, and what the front is told meanwhile."""
+    """One order being carried out: the session, its data as it comes, and what the front is told meanwhile."""
 
-    def __init__(
-        self, session: VisaSession, data: bytes, written: Callable[[], None], piece: Callable[[bytes], None]
-    ) -> None:
+    def __init__(self, session: VisaSession, data: Iterable[bytes], tell: "Teller") -> None:
         self.session = session
         self.data = data
-        self.piece = piece
+        self.tell = tell
         self.effect = Effect.NONE
         #: An answer may come that nobody will have read.
         self.dirty = False
-        self._tell_written = written
 
     def writing(self) -> None:
         """From here on the instrument may act."""
@@ -55,28 +57,43 @@ class Exchange:
     def written(self) -> None:
         """The whole message was handed over."""
         self.effect = Effect.DONE
-        self._tell_written()
+        self.tell.written()
 
     def effect_of(self, error: CallError) -> Effect:
         """May the instrument have acted, now that the call failed? Not if its library cannot do such a thing."""
-        if error.status == StatusCode.error_nonsupported_operation and self.effect is Effect.MAYBE:
+        if error.is_lacking and self.effect is Effect.MAYBE:
             return Effect.NONE
         return self.effect
 
     def write(self) -> int:
-        """viWrite of the order's data, in one call: END belongs to its last byte."""
+        """viWrite of the order's data: in one call where END belongs to the last byte, else piece by piece."""
         self.writing()
-        count = self.session.write(self.data)
+        if self.session.marks_end:
+            count = self.session.write(b"".join(self.data))
+        else:
+            count = 0
+            for index, piece in enumerate(self.data):
+                if index:
+                    self.tell.progress()
+                count += self.session.write(piece)
         self.written()
         return count
 
-    def give(self, data: bytes) -> bytes:
-        """Send all of `data` but its last piece ahead; returns that one, for the Result."""
-        start = 0
-        while len(data) - start > PIECE_SIZE:
-            self.piece(data[start : start + PIECE_SIZE])
-            start += PIECE_SIZE
-        return data[start:]
+
+class Teller(Protocol):
+    """How the front learns of what a call does before it is done."""
+
+    def progress(self) -> None:
+        """More of a long message was handed over."""
+
+    def written(self) -> None:
+        """All of the message was handed over."""
+
+    def piece(self, data: bytes) -> None:
+        """More of the answer, its end not yet."""
+
+    def happened(self, event: int, attributes: Attributes) -> None:
+        """An event, from whatever thread."""
 
 
 def write(exchange: Exchange) -> Result:
@@ -87,22 +104,29 @@ def write(exchange: Exchange) -> Result:
 
 
 def read(exchange: Exchange, count: int) -> Result:
-    """One viRead of at most `count` bytes; the status tells how it ended."""
+    """viRead of at most `count` bytes, in pieces if they are many; the status tells how it ended."""
     exchange.dirty = True
-    data, status = exchange.session.read(count)
+    while True:
+        data, status = exchange.session.read(min(count, PIECE_SIZE))
+        count -= len(data)
+        if status != StatusCode.success_max_count_read or count <= 0:
+            break
+        exchange.tell.piece(data)
     exchange.dirty = False
-    return Result(status=status, data=exchange.give(data))
+    return Result(status=status, data=data)
 
 
 def read_message(exchange: Exchange) -> Result:
     """viRead to the end of the message."""
     exchange.dirty = True
-    last = b""
-    for last, is_end in _message(exchange.session):
-        if not is_end:
-            exchange.piece(last)
+    last = Result()
+    for data, status in _message(exchange.session):
+        if status is None:
+            exchange.tell.piece(data)
+        else:
+            last = Result(status, data=data)
     exchange.dirty = False
-    return Result(data=last)
+    return last
 
 
 def query(exchange: Exchange) -> Result:
@@ -127,47 +151,48 @@ def query_block(exchange: Exchange) -> Result:
     return Result(data=last)
 
 
-def _give_to_end(exchange: Exchange, message: Iterator[tuple[bytes, bool]], *, is_indefinite: bool) -> bytes:
+def _give_to_end(exchange: Exchange, message: "_Chunks", *, is_indefinite: bool) -> bytes:
     """Send `message` as it comes, but its last chunk, which is returned. Of a block of indefinite length neither the
     `#0` nor the LF before END is content."""
     start = 2 if is_indefinite else 0
     data = b""
-    for chunk, is_end in message:
+    for chunk, status in message:
         data, start = chunk[start:], 0
-        if not is_end:
-            exchange.piece(data)
+        if status is None:
+            exchange.tell.piece(data)
     return data.removesuffix(b"\n") if is_indefinite else data
 
 
-def _give_content(exchange: Exchange, message: Iterator[tuple[bytes, bool]], block: range) -> None:
+def _give_content(exchange: Exchange, message: "_Chunks", block: range) -> None:
     """Send the content of the block in `message` as it comes; what is around it is dropped."""
     start, left = block.start, len(block)
     for data, _ in message:
         content = data[start : start + left]
-        exchange.piece(content)
+        exchange.tell.piece(content)
         start, left = 0, left - len(content)
     if left:
         raise CallError(StatusCode.error_io, f"the instrument's block ended {left} bytes early")
 
 
-def _message(session: VisaSession) -> Iterator[tuple[bytes, bool]]:
-    """The chunks of one message, each with whether it is the last: to END, or to the termination character behind a
-    block that the message may begin with."""
-    data, status = session.read(CHUNK)
-    block = None if session.marks_end else _block(data)
-    if block is not None and len(data) <= block.stop:
-        # The character that ends messages may be any byte of a block: it is off while the rest goes by.
-        with _termination_off(session):
-            missing = block.stop - len(data)
-            while missing:
-                yield data, False
-                data, _ = session.read(min(missing, PIECE_SIZE))
-                missing -= len(data)
-        status = StatusCode.success_max_count_read
-    while status == StatusCode.success_max_count_read:
-        yield data, False
+#: The chunks of a message, each with None, and the last with the status that ended it.
+_Chunks = Iterator[tuple[bytes, int | None]]
+
+
+def _message(session: VisaSession) -> _Chunks:
+    """To END, or to the termination character behind the blocks that the message may hold: one in a block is data."""
+    scanner = BlockScanner()
+    while True:
         data, status = session.read(CHUNK)
-    yield data, True
+        scanner.feed(data)
+        while scanner.missing and not session.marks_end:
+            yield data, None
+            with _termination_off(session):
+                data, status = session.read(min(scanner.missing, PIECE_SIZE))
+            scanner.feed(data)
+        if status != StatusCode.success_max_count_read and (session.marks_end or not scanner.is_in_block):
+            yield data, status
+            return
+        yield data, None
 
 
 def _block(beginning: bytes) -> range | None:
@@ -181,15 +206,20 @@ def _block(beginning: bytes) -> range | None:
     return range(start, start + int(length))
 
 
-@contextmanager
-def _termination_off(session: VisaSession) -> Iterator[None]:
+def _termination_off(session: VisaSession) -> AbstractContextManager[None]:
     """Within this, only counts end a read."""
-    switches: list[tuple[ResourceAttribute, State]] = [(ResourceAttribute.termchar_enabled, False)]
+    switches: list[tuple[int, State]] = [(ResourceAttribute.termchar_enabled, False)]
     if session.is_serial:
         switches.append((ResourceAttribute.asrl_end_in, int(SerialTermination.none)))
-    before = [(attribute, session.get_attribute(attribute)) for attribute, _ in switches]
+    return _set(session, switches)
+
+
+@contextmanager
+def _set(session: VisaSession, attributes: Attributes) -> Iterator[None]:
+    """Within this, these attributes are so."""
+    before = [(attribute, session.get_attribute(attribute)) for attribute, _ in attributes]
     try:
-        for attribute, state in switches:
+        for attribute, state in attributes:
             session.set_attribute(attribute, state)
         yield
     finally:
@@ -200,30 +230,69 @@ def _termination_off(session: VisaSession) -> Iterator[None]:
 def clear(exchange: Exchange) -> Result:
     """viClear. Where a library has no device clear, what it would achieve is done by hand: both buffers are emptied."""
     exchange.writing()
-    session = exchange.session
+    session, status = exchange.session, int(StatusCode.success)
     try:
-        # A raw socket has no device clear: emptying it does not cure an answer that is still on its way.
-        session.resynchronise() if session.is_socket else session.clear()
+        if session.is_socket:  # no device clear: emptying it does not cure an answer that is still on its way
+            session.resynchronise()
+        else:
+            status = session.clear()
     except CallError as error:
-        if error.status != StatusCode.error_nonsupported_operation:
+        if not error.is_lacking:
             raise
-        exchange.session.resynchronise()
+        session.resynchronise()
     exchange.effect = Effect.DONE
     exchange.dirty = False
-    return Result()
+    return Result(status)
 
 
 def read_stb(exchange: Exchange) -> Result:
-    """viReadSTB. The value is the status byte."""
-    return Result(value=exchange.session.read_stb())
+    """viReadSTB. The value is the status byte. It is nothing that the instrument acts on."""
+    value, status = exchange.session.call(FUNCTIONS["read_stb"], ())
+    return Result(status, int(value) if isinstance(value, int) else None)
 
 
-def assert_trigger(exchange: Exchange, protocol: int) -> Result:
-    """viAssertTrigger."""
-    exchange.effect = Effect.MAYBE
-    exchange.session.assert_trigger(protocol)
-    exchange.effect = Effect.DONE
-    return Result()
+def poll(exchange: Exchange, timeout_ms: int) -> Result:
+    """`read_stb` for the daemon itself, with a timeout of its own."""
+    with _set(exchange.session, [(ResourceAttribute.timeout_value, timeout_ms)]):
+        return read_stb(exchange)
+
+
+def flush(exchange: Exchange, mask: int) -> Result:
+    """viFlush. A library without it has no formatted buffers, so there is nothing in them."""
+    try:
+        return _passed(FUNCTIONS["flush"])(exchange, mask)
+    except CallError as error:
+        if not error.is_lacking:
+            raise
+        return Result()
+
+
+def _passed(function: Function) -> Callable[..., Result]:
+    """A row of `functions.FUNCTIONS`: the library's own method."""
+
+    def call(exchange: Exchange, *arguments: Argument) -> Result:
+        exchange.effect = Effect.MAYBE
+        exchange.dirty = not function.is_aside
+        try:
+            value, status = exchange.session.call(function, arguments)
+        except CallError as error:
+            exchange.dirty = exchange.dirty and not error.is_lacking
+            raise
+        exchange.effect = Effect.DONE
+        exchange.dirty = False
+        return Result(status, data=value) if isinstance(value, bytes) else Result(status, value)
+
+    return call
+
+
+def enable_event(exchange: Exchange, event: int) -> Result:
+    """viEnableEvent, for a handler that tells the front."""
+    return Result(exchange.session.enable_event(event, exchange.tell.happened))
+
+
+def disable_event(exchange: Exchange, event: int) -> Result:
+    """viDisableEvent."""
+    return Result(exchange.session.disable_event(event))
 
 
 def get_attribute(exchange: Exchange, attribute: int) -> Result:
@@ -231,29 +300,40 @@ def get_attribute(exchange: Exchange, attribute: int) -> Result:
     return Result(value=exchange.session.get_attribute(attribute))
 
 
-def set_attribute(exchange: Exchange, attribute: int, state: State) -> Result:
+def set_attribute(exchange: Exchange, attribute: int, state: State | bytes) -> Result:
     """viSetAttribute."""
-    return Result(status=exchange.session.set_attribute(attribute, state))
+    return Result(exchange.session.set_attribute(attribute, state.decode() if isinstance(state, bytes) else state))
 
 
-def resynchronise(exchange: Exchange) -> Result:
-    """No old answer is left afterwards."""
+def resynchronise(exchange: Exchange, late_answers: int = 0, patience_ms: int = 0) -> Result:
+    """No old answer is left afterwards, nor comes of those `late_answers` that come within `patience_ms`."""
     exchange.writing()
-    exchange.session.resynchronise()
+    exchange.session.resynchronise(late_answers, patience_ms / 1000, exchange.tell.progress)
     exchange.dirty = False
     return Result()
 
 
+def read_ahead(exchange: Exchange, timeout_ms: int) -> Result:
+    """`read_message` for a session that has not asked for it yet, with a timeout of its own."""
+    with _set(exchange.session, [(ResourceAttribute.timeout_value, timeout_ms)]):
+        return read_message(exchange)
+
+
 #: name on the pipe -> function.
 CALLS: dict[str, Callable[..., Result]] = {
+    **{name: _passed(function) for name, function in FUNCTIONS.items()},
     "write": write,
     "read": read,
     "read_message": read_message,
+    "read_ahead": read_ahead,
     "query": query,
     "query_block": query_block,
     "clear": clear,
     "read_stb": read_stb,
-    "assert_trigger": assert_trigger,
+    "poll": poll,
+    "flush": flush,
+    "enable_event": enable_event,
+    "disable_event": disable_event,
     "get_attribute": get_attribute,
     "set_attribute": set_attribute,
     "resynchronise": resynchronise,

@@ -4,6 +4,9 @@ Runs in a process of its own, on one thread: while a VISA call hangs here, nothi
 the front's deadline and the kernel do the rest (see `guard`).
 """
 
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 
 import pyvisa.resources  # noqa: F401 - a warm child has imported all that an open needs
@@ -12,9 +15,11 @@ from pyvisa.constants import StatusCode
 
 from instrument_proc import pipe
 from instrument_proc.calls import CALLS, Exchange, Result
+from instrument_proc.failures import CallError
 from instrument_proc.guard import DeathPipe, ResourceBusyError, bound_orphan_close, lock_resource
-from instrument_proc.libraries import CallError, VisaSession, canonical, find_all, load
-from pyvisa_daemon.framing import FRAME_LIMIT
+from instrument_proc.libraries import canonical, find_all, load
+from instrument_proc.visa_session import VisaSession
+from pyvisa_daemon.framing import FRAME_LIMIT, FrameError
 
 
 class Child:
@@ -24,9 +29,10 @@ class Child:
         self._connection = connection
         self._death = death
         self._session: VisaSession | None = None
-        self._parts: list[bytes] = []
         self._lock: int | None = None
         self._library: highlevel.VisaLibraryBase | None = None
+        #: A library may tell of events from a thread of its own.
+        self._sending = threading.Lock()
         self._send(pipe.Warm(self._warm_up(library)))
 
     def _warm_up(self, specification: str) -> str:
@@ -47,20 +53,18 @@ class Child:
                 is_over = isinstance(order, pipe.Close)
                 with self._death.armed():
                     report = self._obey(order)
-                if report is not None:
-                    self._send(report)
+                self._send(report)
         except (EOFError, ConnectionError):
             bound_orphan_close()
             self._close()
 
-    def _obey(self, order: pipe.Order) -> pipe.Report | None:
-        """Carry out one order; the report that ends it, if one does."""
+    def _obey(self, order: pipe.Order) -> pipe.Report:
+        """Carry out one order; the report that ends it."""
         match order:
-            case pipe.Part():
-                self._parts.append(order.data)
-                return None
             case pipe.Run():
                 return self._run(order)
+            case pipe.Part():
+                raise FrameError("data that belongs to no order")
             case pipe.Name():
                 return self._name(order.resource)
             case pipe.List():
@@ -72,11 +76,12 @@ class Child:
                 return pipe.Closed()
 
     def _send(self, report: pipe.Report) -> None:
-        self._connection.send_bytes(pipe.encode(report))
+        with self._sending:
+            self._connection.send_bytes(pipe.encode(report))
 
     def _name(self, resource: str) -> pipe.Named:
         try:
-            return pipe.Named(canonical(resource), "")
+            return pipe.Named(canonical(resource, self._library), "")
         except CallError as error:
             return pipe.Named(None, error.text)
 
@@ -93,20 +98,16 @@ class Child:
             local = self._session.local_attributes()
             for attribute, state in order.attributes:
                 self._session.set_attribute(attribute, state)
+            for event in order.events:
+                self._session.enable_event(event, _Teller(0, self._send).happened)
         except CallError as error:
             return pipe.Opened(error.status, error.token, error.text, False, [])
         return pipe.Opened(0, "", "", self._session.marks_end, local)
 
     def _run(self, order: pipe.Run) -> pipe.Done:
-        data = b"".join([*self._parts, order.data])
-        self._parts.clear()
         assert self._session is not None, "the front runs nothing before Opened"
-        exchange = Exchange(
-            self._session,
-            data,
-            written=lambda: self._send(pipe.Written(order.ticket)),
-            piece=lambda piece: self._send(pipe.Piece(order.ticket, piece)),
-        )
+        data = self._data(order)
+        exchange = Exchange(self._session, data, _Teller(order.ticket, self._send))
         try:
             for attribute, state in order.attributes:
                 self._session.set_attribute(attribute, state)
@@ -117,7 +118,20 @@ class Child:
             return pipe.Done(
                 order.ticket, error.status, token=error.token, effect=effect, dirty=exchange.dirty, text=error.text
             )
+        finally:
+            deque(data, maxlen=0)  # what of it was not wanted is not the next order
         return pipe.Done(order.ticket, result.status, result.value, result.data, dirty=exchange.dirty)
+
+    def _data(self, order: pipe.Run) -> Iterator[bytes]:
+        """The data of an order, each piece as soon as it is there."""
+        left = order.following
+        if order.data or not left:
+            yield order.data
+        while left:
+            part = pipe.decode_order(self._connection.recv_bytes(FRAME_LIMIT))
+            assert isinstance(part, pipe.Part), "the front sends all parts of an order before the next one"
+            left -= len(part.data)
+            yield part.data
 
     def _close(self) -> None:
         if self._session is None:
@@ -126,6 +140,26 @@ class Child:
             self._session.close()
         except CallError:
             return  # the process ends now; the kernel closes what the library could not
+
+
+class _Teller:
+    """Tells the front of one order."""
+
+    def __init__(self, ticket: int, send: Callable[[pipe.Report], None]) -> None:
+        self._ticket = ticket
+        self._send = send
+
+    def progress(self) -> None:
+        self._send(pipe.Progress(self._ticket))
+
+    def written(self) -> None:
+        self._send(pipe.Written(self._ticket))
+
+    def piece(self, data: bytes) -> None:
+        self._send(pipe.Piece(self._ticket, data))
+
+    def happened(self, event: int, attributes: pipe.Attributes) -> None:
+        self._send(pipe.Happened(event, attributes))
 
 
 def _locked(lock_file: str) -> int:

@@ -2,9 +2,10 @@
 
 Plain bytes in length-prefixed frames (see `pyvisa_daemon.framing`), MessagePack inside, never a pickled object.
 
-    front -> child    Name, List, Open, Part, Run, Close      at most one order at a time
+    front -> child    Name, List, Open, Run Part*, Close      at most one order at a time
     child -> front    Warm once, then what answers the order:
-                      Named | Listed | Opened | Started Written? Piece* Done | Closed
+                      Named | Listed | Opened | Started Progress* Written? Piece* Done | Closed
+                      and Happened at any time once an event is enabled
 
 Attribute numbers and states, statuses and token names are VISA's (VPP-4.3). The front frames its end without
 blocking; the child may block on its own: it has nothing else to do.
@@ -17,6 +18,9 @@ from pyvisa_daemon.framing import frame
 
 State = bool | int | float | str
 Attributes = list[tuple[int, State]]
+
+#: What a call takes. Text is among it as UTF-8: MessagePack's decoder tells apart either text or bytes, not both.
+Argument = bool | int | float | bytes | list[int] | None
 
 
 class _Message(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
@@ -36,29 +40,32 @@ class List(_Message, tag="list", frozen=True):
 
 
 class Open(_Message, tag="open", frozen=True):
-    """viOpen `resource` in `library`, holding `lock_file`; then set `attributes` (a restart restores them)."""
+    """viOpen `resource` in `library`, holding `lock_file`; then set `attributes` and enable `events`, which a restart
+    restores."""
 
     resource: str
     library: str
     lock_file: str
     attributes: Attributes
-
-
-class Part(_Message, tag="part", frozen=True):
-    """A piece of the data of the Run that follows."""
-
-    data: bytes
+    events: list[int] = []
 
 
 class Run(_Message, tag="run", frozen=True):
     """Set `attributes`, then do the row `call` of `instrument_proc.calls` with `arguments`, and `data` where it takes
-    some: the Parts so far and this."""
+    some: this and the `following` bytes that come as Parts."""
 
     ticket: int
     call: str
-    arguments: list[State]
+    arguments: list[Argument]
     attributes: Attributes
     data: bytes = b""
+    following: int = 0
+
+
+class Part(_Message, tag="part", frozen=True):
+    """A piece of the data of the Run that was sent before."""
+
+    data: bytes
 
 
 class Close(_Message, tag="close", frozen=True):
@@ -106,6 +113,12 @@ class Started(_Message, tag="started", frozen=True):
     ticket: int
 
 
+class Progress(_Message, tag="progress", frozen=True):
+    """Some more of a long message was handed to the instrument."""
+
+    ticket: int
+
+
 class Written(_Message, tag="written", frozen=True):
     """All of the message was handed to the instrument; its answer is awaited."""
 
@@ -127,7 +140,7 @@ class Done(_Message, tag="done", frozen=True):
 
     ticket: int
     status: int
-    value: State | None = None
+    value: State | list[int] | None = None
     data: bytes = b""
     token: str = ""
     effect: Effect = Effect.DONE
@@ -135,11 +148,18 @@ class Done(_Message, tag="done", frozen=True):
     text: str = ""
 
 
+class Happened(_Message, tag="happened", frozen=True):
+    """An event that is enabled: its VISA type and its attributes."""
+
+    event: int
+    attributes: Attributes
+
+
 class Closed(_Message, tag="closed", frozen=True):
     """The session is closed; the process ends."""
 
 
-Report = Warm | Named | Listed | Opened | Started | Written | Piece | Done | Closed
+Report = Warm | Named | Listed | Opened | Started | Progress | Written | Piece | Done | Happened | Closed
 
 _encoder = msgspec.msgpack.Encoder()
 _orders: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)
@@ -161,7 +181,10 @@ def encode_framed(message: _Message) -> bytes:
 
 def decode_order(data: bytes) -> Order:
     """The message in one frame from the front. Raises DecodeError."""
-    return _orders.decode(data)
+    try:
+        return _orders.decode(data)
+    except UnicodeDecodeError as error:  # the one that msgspec lets through: a tag that is not UTF-8
+        raise DecodeError(str(error)) from error
 
 
 def decode_report(data: bytes) -> Report:

@@ -29,12 +29,21 @@ devices:
       - {q: "LONG?", r: "LONG"}
       - {q: "LONGBLOCK?", r: "#6200000LONG"}
       - {q: "SET"}
+      - {q: "*TRG", r: "TRIGGERED"}
+    properties:
+      sre: {default: 0, getter: {q: "*SRE?", r: "{:d}"}, setter: {q: "*SRE {}"}, specs: {type: int}}
 resources:
   GPIB0::8::INSTR: {device: device}
   ASRL1::INSTR: {device: device}
 """
 
+IDN = b"TEST,SIMULATED,1,1.0\n"
 LONG = "0123456789" * 20_000
+
+TERMCHAR, TERMCHAR_EN, TIMEOUT_VALUE = 0x3FFF0018, 0x3FFF0038, 0x3FFF001A
+
+#: Message available, a bit of the status byte.
+MAV = 0x10
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +84,3 @@ def socket(child_factory: Callable[[str], SpawnedChild], instrument: TcpInstrume
     opened = child.open(instrument.resource, [(TERMCHAR, 10), (TERMCHAR_EN, True)])
     assert opened.status == 0, opened
     return child
-
-
-TERMCHAR, TERMCHAR_EN = 0x3FFF0018, 0x3FFF0038

@@ -1,12 +1,17 @@
 """A real child process, started as `front_proc.child` starts one, and the front's end of its pipe in a test's hands."""
 
+import contextlib
 import multiprocessing
+import threading
 from pathlib import Path
 from typing import Any, Self
 
+import msgspec
+
 from instrument_proc import pipe
 from instrument_proc.spawn import ChildSettings, run_child
-from pyvisa_daemon.framing import PIECE_SIZE
+from pyvisa_daemon.errors import Effect
+from pyvisa_daemon.framing import PIECE_SIZE, pieces
 from tests.support.waiting import DEADLINE, wait_until
 
 _spawn = multiprocessing.get_context("spawn")
@@ -35,6 +40,11 @@ class Answer:
         return [kind for index, kind in enumerate(kinds) if index == 0 or kind != kinds[index - 1]]
 
 
+def error_of(answer: Answer) -> tuple[str, Effect, bool]:
+    """TOKEN, effect and whether an answer may still come."""
+    return answer.end.token, answer.end.effect, answer.end.dirty
+
+
 class SpawnedChild:
     """One child. Every wait has a deadline."""
 
@@ -50,6 +60,7 @@ class SpawnedChild:
         theirs.close()
         death_reader.close()
         self._last_ticket = 0
+        self._feeder: threading.Thread | None = None
         self.warm = self.report()
 
     def __enter__(self) -> Self:
@@ -74,27 +85,46 @@ class SpawnedChild:
         return self._connection.poll(seconds)
 
     def open(
-        self, resource: str, attributes: pipe.Attributes | None = None, lock_file: str = "", library: str = ""
+        self,
+        resource: str,
+        attributes: pipe.Attributes | None = None,
+        lock_file: str = "",
+        library: str = "",
+        events: list[int] | None = None,
     ) -> Any:
-        self.send(pipe.Open(resource, library or self._library, lock_file or self._lock_file, attributes or []))
+        lock_file, library = lock_file or self._lock_file, library or self._library
+        self.send(pipe.Open(resource, library, lock_file, attributes or [], events or []))
         return self.report()
 
-    def begin(self, call: str, *arguments: pipe.State, data: bytes = b"", attributes: Any = ()) -> int:
-        """Order a call without waiting for its reports; its ticket."""
+    def begin(self, call: str, *arguments: pipe.Argument, data: bytes = b"", attributes: Any = ()) -> int:
+        """Order a call without waiting for its reports; its ticket. Long data follows as the child takes it."""
         self._last_ticket += 1
-        while len(data) > PIECE_SIZE:
-            self.send(pipe.Part(data[:PIECE_SIZE]))
-            data = data[PIECE_SIZE:]
-        self.send(pipe.Run(self._last_ticket, call, list(arguments), list(attributes), data))
+        is_long = len(data) > PIECE_SIZE
+        order = pipe.Run(self._last_ticket, call, list(arguments), list(attributes))
+        self.send(msgspec.structs.replace(order, **({"following": len(data)} if is_long else {"data": data})))
+        if is_long:
+            self._feeder = threading.Thread(target=self._feed, args=(data,))
+            self._feeder.start()
         return self._last_ticket
 
-    def run(self, call: str, *arguments: pipe.State, data: bytes = b"", attributes: Any = ()) -> Answer:
+    def _feed(self, data: bytes) -> None:
+        with contextlib.suppress(OSError):  # the child was killed before it had taken all
+            for piece in pieces(data):
+                self.send(pipe.Part(piece))
+
+    def run(self, call: str, *arguments: pipe.Argument, data: bytes = b"", attributes: Any = ()) -> Answer:
         ticket = self.begin(call, *arguments, data=data, attributes=attributes)
         reports = [self.report()]
         while not isinstance(reports[-1], pipe.Done):
             reports.append(self.report())
-        assert {report.ticket for report in reports} == {ticket}
+        assert {report.ticket for report in reports if not isinstance(report, pipe.Happened)} == {ticket}
+        self._join_feeder()
         return Answer(reports)
+
+    def _join_feeder(self) -> None:
+        if self._feeder is not None:
+            self._feeder.join(DEADLINE)
+            assert not self._feeder.is_alive(), "the child does not take the data that it was given"
 
     def hang_up(self) -> None:
         """The front is gone: both pipes close."""
@@ -117,6 +147,7 @@ class SpawnedChild:
             self.process.kill()
         self.process.join(DEADLINE)
         self.process.close()
+        self._join_feeder()
         for end in (self._connection, self.death):
             if not end.closed:
                 end.close()

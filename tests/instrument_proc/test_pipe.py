@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from instrument_proc import pipe
@@ -15,13 +15,15 @@ texts = st.text(max_size=20)
 states = st.one_of(st.booleans(), integers, st.floats(allow_nan=False), texts)
 attributes = st.lists(st.tuples(integers, states), max_size=4)
 datas = st.binary(max_size=100)
+numbers = st.lists(integers, max_size=4)
+arguments = st.one_of(st.none(), st.booleans(), integers, st.floats(allow_nan=False), datas, numbers)
 
 orders = st.one_of(
     st.builds(pipe.Name, texts),
     st.builds(pipe.List, texts),
-    st.builds(pipe.Open, texts, texts, texts, attributes),
+    st.builds(pipe.Open, texts, texts, texts, attributes, numbers),
     st.builds(pipe.Part, datas),
-    st.builds(pipe.Run, integers, texts, st.lists(states, max_size=4), attributes, datas),
+    st.builds(pipe.Run, integers, texts, st.lists(arguments, max_size=4), attributes, datas, integers),
     st.builds(pipe.Close),
 )
 reports = st.one_of(
@@ -30,19 +32,21 @@ reports = st.one_of(
     st.builds(pipe.Listed, st.lists(texts, max_size=4), integers, texts, texts),
     st.builds(pipe.Opened, integers, texts, texts, st.booleans(), attributes),
     st.builds(pipe.Started, integers),
+    st.builds(pipe.Progress, integers),
     st.builds(pipe.Written, integers),
     st.builds(pipe.Piece, integers, datas),
     st.builds(
         pipe.Done,
         integers,
         integers,
-        st.one_of(st.none(), states),
+        st.one_of(st.none(), states, numbers),
         datas,
         texts,
         st.sampled_from(Effect),
         st.booleans(),
         texts,
     ),
+    st.builds(pipe.Happened, integers, attributes),
     st.builds(pipe.Closed),
 )
 
@@ -76,6 +80,7 @@ def test_reports_are_put_together_from_any_pieces(said, lengths):
 
 
 @given(st.binary(max_size=60))
+@example(b"\x91\xa1\xff")
 def test_garbage_raises_decode_error_only(data):
     """Whatever a sick child sends, the front catches one kind of error."""
     for decode in (pipe.decode_order, pipe.decode_report):
@@ -88,7 +93,9 @@ def test_garbage_raises_decode_error_only(data):
 @given(st.lists(st.one_of(st.none(), states, datas, st.lists(states, max_size=2)), max_size=8), st.data())
 def test_message_of_wrong_shape_is_refused(fields, data):
     """Right tag, wrong fields: refused, or a message whose fields have their types."""
-    tag = data.draw(st.sampled_from(["warm", "named", "listed", "opened", "started", "piece", "done", "run"]))
+    tag = data.draw(
+        st.sampled_from(["warm", "named", "listed", "opened", "started", "piece", "done", "happened", "open", "run"])
+    )
     for decode in (pipe.decode_order, pipe.decode_report):
         try:
             message = decode(msgspec.msgpack.encode([tag, *fields]))
