@@ -14,10 +14,13 @@ import multiprocessing
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import cast
 
+import msgspec
+
+from front_proc.spool import Spool
 from instrument_proc import pipe
 from instrument_proc.spawn import ChildSettings, run_child
 from pyvisa_daemon.framing import FrameError, FrameReader, pieces
@@ -27,6 +30,9 @@ DUMP_TIME = 0.01
 
 #: Seconds after a death that its pipe may still be drained: a grandchild may keep it open.
 DRAIN_TIME = 0.2
+
+#: Bytes on their way to a child that are held here.
+WRITE_HIGH = 1 << 20
 
 _spawn = multiprocessing.get_context("spawn")
 
@@ -56,6 +62,9 @@ class ChildProcess(asyncio.BufferedProtocol):
         self._pidfd = os.pidfd_open(self.pid)
         self._frames = FrameReader()
         self._transport: asyncio.Transport | None = None
+        #: What is left of a long message, and whether the pipe is full of it.
+        self._following: Iterator[bytes] = iter(())
+        self._is_full = False
         self._is_dead = False
         self._is_drained = False
         self._is_told = False
@@ -80,14 +89,28 @@ class ChildProcess(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.write(pipe.encode_framed(order))
 
-    def run(self, order: pipe.Run) -> None:
-        """`send` for a Run: data too long for one frame goes ahead as Parts."""
-        if len(order.data) <= 1 << 16:
-            self.send(order)
+    def run(self, order: pipe.Run, data: bytes | Spool) -> None:
+        """`send` for a Run with its data: what is too long for one frame follows as fast as the child takes it."""
+        if isinstance(data, bytes) and len(data) <= 1 << 16:
+            self.send(msgspec.structs.replace(order, data=data) if data else order)
             return
-        for part in pieces(order.data):
-            self.send(pipe.Part(part))
-        self.send(pipe.Run(order.ticket, order.call, order.arguments, order.attributes))
+        self.send(msgspec.structs.replace(order, following=len(data)))
+        self._following = pieces(data) if isinstance(data, bytes) else data.pieces()
+        self._feed()
+
+    def _feed(self) -> None:
+        while not self._is_full and (piece := next(self._following, None)) is not None:
+            self.send(pipe.Part(piece))
+
+    def pause(self) -> None:
+        """Take no more reports for now: whoever they are for does not keep up."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Take reports again."""
+        if self._transport is not None and not self._transport.is_reading():
+            self._transport.resume_reading()
 
     def dump_and_kill(self) -> None:
         """Ask for the stacks of all its threads, then kill it."""
@@ -126,6 +149,14 @@ class ChildProcess(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(WRITE_HIGH)
+
+    def pause_writing(self) -> None:
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        self._is_full = False
+        self._feed()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return _buffer

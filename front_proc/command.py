@@ -14,7 +14,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from front_proc.settings import Settings, SettingsError, read_settings
+from front_proc.setting_values import SettingsError
+from front_proc.settings import Settings, read_settings
 from pyvisa_daemon.errors import Failure
 from pyvisa_daemon.version import __version__
 
@@ -51,6 +52,9 @@ def _serve(settings: Settings) -> NoReturn:
     except (StartError, Failure) as error:
         readiness.failed(f"instrument-daemon: {error.args[0]}\n")
         _leave(1)
+    except SettingsError as error:
+        readiness.failed(f"instrument-daemon: {error}\n")
+        _leave(2)
     _leave(0)
 
 
@@ -116,7 +120,7 @@ class _Daemon:
         self._readiness = readiness
 
     async def run(self) -> None:
-        """Serve until somebody ends it. Raises StartError or Failure if it cannot start."""
+        """Serve until somebody ends it. Raises StartError, Failure or SettingsError if it cannot start."""
         from front_proc.audit import Audit, LogWriter
         from front_proc.daemonize import StartError
         from front_proc.demo import Bench
@@ -142,7 +146,8 @@ class _Daemon:
 
         settings = self._settings
         library = bench.library if bench is not None else settings.visa_library
-        front = Front(settings, audit, log, library, bench.resources if bench is not None else {})
+        rows = bench.rows if bench is not None else ()
+        front = Front(settings, audit, log, library, (*rows, *settings.resources))
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: log.put("fault", {"error": _in_words(context)}))
         await front.warm_up()

@@ -5,6 +5,7 @@ Runs in the front. Output is bounded: a client that does not read its answers is
 
 import asyncio
 import socket
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Protocol, cast
 
@@ -17,7 +18,7 @@ from pyvisa_daemon import wire
 from pyvisa_daemon.errors import Failure
 
 #: Bytes of output waiting for a client: from here on it must read, and this is too much at once.
-OUTPUT_HIGH = 8 << 20
+OUTPUT_HIGH = 2 << 20
 OUTPUT_LIMIT = 256 << 20
 
 #: Seconds without any progress after which a client that does not read its output is cut.
@@ -62,6 +63,7 @@ class Connection(asyncio.BufferedProtocol):
         self._sent = 0
         self._has_room = asyncio.Event()
         self._has_room.set()
+        self._wait_for_room: list[Callable[[], None]] = []
         self._stall_timer: asyncio.TimerHandle | None = None
 
     # The transport's callbacks.
@@ -97,6 +99,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
+        self.resume_writing()  # whoever was held back for this client waits for nobody now
         for timer in (self._timer, self._stall_timer):
             if timer is not None:
                 timer.cancel()
@@ -111,6 +114,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         self._has_room.set()
+        waiting, self._wait_for_room = self._wait_for_room, []
+        for resume in waiting:
+            resume()
         if self._stall_timer is not None:
             self._stall_timer.cancel()
             self._stall_timer = None
@@ -145,6 +151,11 @@ class Connection(asyncio.BufferedProtocol):
 
     async def sent(self) -> None:
         await self._has_room.wait()
+
+    def has_room(self, resume: Callable[[], None]) -> bool:
+        if not self._has_room.is_set() and resume not in self._wait_for_room:
+            self._wait_for_room.append(resume)
+        return self._has_room.is_set()
 
     def close(self) -> None:
         """Close as soon as all is sent: the client has said that it will send no more."""

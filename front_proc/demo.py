@@ -12,9 +12,18 @@ from pathlib import Path
 
 import demo_bench
 from front_proc.daemonize import StartError
+from front_proc.resource_settings import ResourceSettings
 
 #: Seconds that the bench may take to listen.
 START_TIME = 20.0
+
+#: The aliases of what the bench's file plays, and of what its process does, by what that calls it.
+PLAYED = {
+    "GPIB0::22::INSTR": "multimeter",
+    "USB0::0x0957::0x0407::PS000407::0::INSTR": "supply",
+    "ASRL1::INSTR": "temperature",
+}
+SERVED = {"oscilloscope": "oscilloscope", "waveform generator": "generator"}
 
 
 class Bench:
@@ -36,8 +45,10 @@ class Bench:
         if not line:
             self._process.kill()
             raise StartError("the simulated bench did not start")
-        #: Resource -> VISA library of its own.
-        self.resources: dict[str, str] = {row["resource"]: "@py" for row in json.loads(line)}
+        #: What there is, and how it is called.
+        self.rows = [ResourceSettings(resource, alias, where="--demo") for resource, alias in PLAYED.items()]
+        for row in json.loads(line):
+            self.rows.append(ResourceSettings(row["resource"], SERVED.get(row["what"]), {"library": "@py"}, "--demo"))
 
     def close(self) -> None:
         """End it."""

@@ -1,11 +1,12 @@
 """What instruments are there: `list_resources` in a process of its own, with a deadline.
 
 Runs in the front. Finding resources may take seconds (broadcasts, bus scans) or hang; a child does it, who asks
-meanwhile joins the search under way, and the last answer is kept with its age.
+meanwhile joins the search under way, and the last answer is kept with its age. Each VISA library has a search of its
+own.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from front_proc.child import ChildProcess
 from front_proc.pool import ask
@@ -21,7 +22,7 @@ FIND_TIME = 5.0
 
 
 class Discovery:
-    """The resources that one VISA library finds."""
+    """The resources that one VISA library finds, by their canonical names."""
 
     def __init__(
         self, library: str, take_child: Callable[[], Awaitable[ChildProcess]], on_trouble: Callable[[str], None]
@@ -45,7 +46,7 @@ class Discovery:
         except Failure as failure:
             if self.age is None:
                 raise
-            self._on_trouble(f"{failure.text}; the answer of {self.age:.0f} s ago was given")
+            self._on_trouble(f"{self._library}: {failure.text}; the answer of {self.age:.0f} s ago was given")
             return self._found
 
     @property
@@ -72,6 +73,8 @@ class Discovery:
             self._child = await self._take_child()
         try:
             answer = await ask(self._child, pipe.List(self._library), SEARCH_TIME)
+            found = answer.resources if isinstance(answer, pipe.Listed) else []
+            names = [await _canonical(self._child, resource) for resource in found]
         except Failure as error:
             self._child.kill()
             self._child = None
@@ -80,5 +83,33 @@ class Discovery:
             raise Failure("INTERNAL_ERROR", "the search for instruments was answered by something else")
         if answer.status < 0:
             raise Failure(answer.token, answer.text, status=answer.status)
-        self._found, self._found_at = answer.resources, self._loop.time()
+        self._found, self._found_at = list(dict.fromkeys(names)), self._loop.time()
         return self._found
+
+
+async def _canonical(child: ChildProcess, resource: str) -> str:
+    """A found resource's canonical name; as it was found if VISA's own parsing does not know such a name."""
+    answer = await ask(child, pipe.Name(resource), SEARCH_TIME)
+    return answer.resource or resource if isinstance(answer, pipe.Named) else resource
+
+
+async def search_all(discoveries: Mapping[str, Discovery], on_trouble: Callable[[str], None]) -> dict[str, list[str]]:
+    """What each library finds, all searching at once; one that fails is told of and left out.
+
+    Raises Failure, that of the first, if all fail.
+    """
+    searches = [discovery.resources() for discovery in discoveries.values()]
+    found: dict[str, list[str]] = {}
+    failures: dict[str, Failure] = {}
+    for library, result in zip(discoveries, await asyncio.gather(*searches, return_exceptions=True), strict=True):
+        if isinstance(result, Failure):
+            failures[library] = result
+        elif isinstance(result, BaseException):
+            raise result
+        else:
+            found[library] = result
+    if not found:
+        raise next(iter(failures.values()))
+    for library, failure in failures.items():
+        on_trouble(f"{library}: {failure.text}; the list is without what it finds")
+    return found

@@ -6,15 +6,20 @@ Runs in the front process, on its event loop; everything here is called from tha
 import asyncio
 import time
 import traceback
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from front_proc.audit import Audit, LogWriter
 from front_proc.child import ChildProcess
-from front_proc.discovery import Discovery
+from front_proc.discovery import Discovery, search_all
 from front_proc.lifecycle import Breaker, BreakerSettings
 from front_proc.pool import Pool
 from front_proc.resource import Resource
+from front_proc.resource_settings import EffectiveSettings, ResourceSettings
+from front_proc.resource_table import ResourceTable
 from front_proc.sessions import Client, Session
+from front_proc.setting_values import SettingsError
 from front_proc.settings import Settings
 from instrument_proc.spawn import ChildSettings
 from pyvisa_daemon.errors import Effect, Failure
@@ -33,14 +38,17 @@ REPLY_TIME = 0.05
 
 
 class Front:
-    """The daemon. `library` and `extra` (resource -> library of its own) say what it serves."""
+    """The daemon. It serves what `library` finds, and `rows` say what is special about which resource."""
 
-    def __init__(self, settings: Settings, audit: Audit, log: LogWriter, library: str, extra: dict[str, str]) -> None:
+    def __init__(
+        self, settings: Settings, audit: Audit, log: LogWriter, library: str, rows: Iterable[ResourceSettings]
+    ) -> None:
         self.audit = audit
         self.log = log
         self.linger = settings.linger
         self.grace = settings.grace
         self.lock_folder: Path = settings.lock_folder
+        self.spool_folder: Path = settings.run_dir
         self.clients: set[Client] = set()
         self.resources: dict[str, Resource] = {}
         self.started_at = time.monotonic()
@@ -49,16 +57,33 @@ class Front:
         self.ended = asyncio.Event()
         self._breakers: dict[str, Breaker] = {}
         self._library = library
-        self._extra = extra
+        self._table = ResourceTable(rows, library)
         self._pool = Pool(ChildSettings(library, str(settings.log_file)), self._note_trouble)
-        self._discovery = Discovery(library, self.take_child, self._note_trouble)
+        self._discoveries = {
+            name: Discovery(name, self.take_child, self._note_trouble) for name in self._table.libraries
+        }
         self._stopping: asyncio.Task[list[int]] | None = None
 
     async def warm_up(self) -> None:
-        """Have a spare ready. Raises Failure if no child can be started or the library cannot be loaded."""
+        """Have a spare ready, and what is configured under its canonical name.
+
+        Raises Failure if no child can be started or the library cannot be loaded, SettingsError for a row's name that
+        VISA cannot parse.
+        """
         self._pool.give_back(await self._pool.take())
         if self._pool.trouble:
             raise Failure("START_FAILED", self._pool.trouble)
+        self._table = ResourceTable([await self._named(row) for row in self._table.rows], self._library)
+
+    async def _named(self, row: ResourceSettings) -> ResourceSettings:
+        if row.is_pattern:
+            return row
+        try:
+            return replace(row, match=await self._pool.canonical(row.match))
+        except Failure as failure:
+            if failure.token != "VI_ERROR_INV_RSRC_NAME":  # noqa: S105 - the name of an error
+                raise
+            raise SettingsError(f"{row.where}: match = {row.match!r} is no resource: {failure.text}") from failure
 
     # What a resource and its keeper need.
 
@@ -71,7 +96,11 @@ class Front:
         return self._breakers.setdefault(resource, Breaker(BreakerSettings()))
 
     def library_of(self, resource: str) -> str:
-        return self._extra.get(resource, self._library)
+        return self.settings_of(resource).library
+
+    def settings_of(self, resource: str) -> EffectiveSettings:
+        """What is configured for a resource, by its canonical name."""
+        return self._table.of(resource)
 
     # Clients.
 
@@ -100,8 +129,9 @@ class Front:
     # Resources.
 
     async def canonical(self, name: str) -> str:
-        """The canonical name of a resource. Raises Failure(VI_ERROR_INV_RSRC_NAME)."""
-        return await self._pool.canonical(name)
+        """The canonical name of a resource, which may be given by an alias. Raises Failure(VI_ERROR_INV_RSRC_NAME)."""
+        resource = self._table.resource_of(name)
+        return resource if resource is not None else self._table.spelling(await self._pool.canonical(name))
 
     async def open(self, client: Client, name: str) -> Session:
         """A new session of `client` on a resource, opened if nobody has it open. Raises Failure, effect none."""
@@ -134,9 +164,13 @@ class Front:
         return sorted(name for name, resource in self.resources.items() if resource.sessions)
 
     async def list_resources(self) -> list[str]:
-        """All that the library finds and what is configured. Raises Failure."""
-        found = await self._discovery.resources()
-        return [*found, *(name for name in self._extra if name not in found)]
+        """All that the daemon's library finds, what others find that they would open, and what is configured.
+
+        Raises Failure.
+        """
+        found = await search_all(self._discoveries, self._note_trouble)
+        names = [name for library, names in found.items() for name in names if self._may_find(library, name)]
+        return list(dict.fromkeys([*map(self._table.spelling, names), *self._table.listed]))
 
     async def find(self, name: str) -> str:
         """Is that instrument here? One of wire.FOUND; opens nothing."""
@@ -146,9 +180,15 @@ class Front:
             return "unknown"
         if canonical in self.resources:
             return "open"
-        if canonical in self._extra:
+        if canonical in self._table.listed:
             return "configured"
-        return "listed" if canonical in await self._discovery.recent() else "unknown"
+        searches = [search for library, search in self._discoveries.items() if self._may_find(library, canonical)]
+        found = await asyncio.gather(*(search.recent() for search in searches))
+        return "listed" if any(canonical in names for names in found) else "unknown"
+
+    def _may_find(self, library: str, resource: str) -> bool:
+        """Does it count that `library` finds this resource? One that a row brings in finds much that others open."""
+        return library in (self._library, self.library_of(resource))
 
     def _forget(self, resource: Resource) -> None:
         if self.resources.get(resource.name) is resource:
@@ -191,7 +231,7 @@ class Front:
 
     async def _stop(self) -> list[int]:
         deadline = time.monotonic() + FINISH_TIME
-        while any(resource.is_busy for resource in self.resources.values()) and time.monotonic() < deadline:
+        while any(resource.service.is_busy for resource in self.resources.values()) and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
         resources = list(self.resources.values())
         for resource in resources:

@@ -1,30 +1,31 @@
 """The hold: a query's answer belongs to the session that asked, even when it writes and reads in two calls.
 
-Pure: the clock is passed in. Runs in the front, one for each resource. While a session holds, only its tickets are
-served; everybody else waits. It ends when the answer was read to its end, when the holder clears, closes or is gone,
-and by time only while another session waits: the instrument then has to be emptied before anybody else is served.
+Pure: the clock is passed in. Runs in the front, one for each resource. While a session holds, nobody else's messages
+are served. It begins with a message that asks for an answer, or with the first part of any message that goes on in the
+next write. It ends when the answer was read to its end, when the holder clears, closes or is gone, and by time only
+while another session waits: then the answer is read ahead for the holder, or else the instrument is emptied.
 """
 
-from collections.abc import Callable
+from front_proc.read_ahead import VI_SUCCESS_MAX_CNT
+from front_proc.sessions import VI_ATTR_TERMCHAR_EN, Session
+from front_proc.tickets import WRITES, Outcome, Ticket, Traffic
+from pyvisa_daemon.program_message import BlockScanner
 
-from front_proc.sessions import Session
-from front_proc.text_framing import block_end
-from front_proc.tickets import Outcome, Ticket
-
-#: VISA completion codes of viRead: at the termination character, and at the count, with or without more to come.
+#: VISA completion code of viRead: at the termination character.
 VI_SUCCESS_TERM_CHAR = 0x3FFF0005
-VI_SUCCESS_MAX_CNT = 0x3FFF0006
 
 #: Seconds a holder may be idle while somebody waits: its own timeout, but at least and for an infinite one at most.
 SHORTEST, FOR_INFINITE = 2.0, 60.0
 
+#: Seconds that a late answer is waited for, where nothing but waiting keeps it from others: as long as its session had
+#: waited for it, but at least and at most.
+PATIENCE = 1.0, 10.0
+
 #: Seconds that polling (the status byte, say) may keep a hold alive in which nothing is written or read.
 LONGEST_POLLING = 60.0
 
-_DIGITS = tuple(b"%d" % digit for digit in range(1, 10))
-
-#: Bytes that hold the header of any definite-length block.
-_HEADER = 11
+#: The calls that write.
+_MESSAGES = WRITES | {"query", "query_block"}
 
 
 class Hold:
@@ -37,11 +38,11 @@ class Hold:
     def __init__(self, *, marks_end: bool = True) -> None:
         self.holder: Session | None = None
         self._marks_end = marks_end
-        #: Answers that the holder has asked for and not read to their end.
+        #: Answers that the holder has asked for and not read to their end, and whether its last message is not whole.
         self._owed = 0
-        #: Of the answer being read: how it begins, its size so far, whether the last read ended at its count.
-        self._head = b""
-        self._size = 0
+        self._is_half = False
+        #: Of the answer being read: the blocks in it, and whether the last read ended at its count.
+        self._scanner = BlockScanner()
         self._is_cut = False
         self._active_at = self._moved_at = 0.0
         #: This session may have left something unread: nobody else is served before a resynchronisation.
@@ -49,17 +50,49 @@ class Hold:
         #: An unread answer may still come; only `_stale_owner` may still read it.
         self.is_dirty = False
         self._stale_owner: Session | None = None
+        #: How many may, and the seconds to wait for them.
+        self._late, self._patience = 0, PATIENCE[0]
 
     def needs_resync(self, ticket: Ticket) -> bool:
         """Must the instrument be emptied before `ticket` is served?"""
+        if ticket.traffic is Traffic.ASIDE:
+            return False
+        if ticket.call == "clear" and not self._marks_end and self.late_answers:
+            return True  # there is no device clear: the instrument will answer all the same
         if self.is_dirty:
-            return not (ticket.continues and ticket.session is self._stale_owner)
+            return not (ticket.traffic is Traffic.ANSWER and ticket.session is self._stale_owner)
         return self._left_by is not None and self._left_by is not ticket.session
 
     def resynchronised(self) -> None:
         """Nothing old is left."""
         self.is_dirty = False
-        self._stale_owner = self._left_by = None
+        self.holder = self._stale_owner = self._left_by = None
+        self._owed = 0
+        self._late, self._patience = 0, PATIENCE[0]
+
+    def reopened(self, *, marks_end: bool, is_new_line: bool) -> "Hold":
+        """The hold of a new process. The instrument knows nothing of processes: what was to come may still come, unless
+        the line that it would come on is a new one."""
+        hold = Hold(marks_end=marks_end)
+        if not is_new_line and (self.is_dirty or self._left_by is not None or self.holder is not None):
+            hold._late, hold._patience = self.late_answers, self.patience
+            hold.give_up()
+        return hold
+
+    @property
+    def late_answers(self) -> int:
+        """How many answers may still come that are to reach nobody."""
+        return self._late + (self._owed if self.holder is not None else 0)
+
+    @property
+    def patience(self) -> float:
+        """How long to wait for them, in seconds."""
+        return self._patience if self.holder is None else max(self._patience, _patience_of(self.holder))
+
+    def heard(self, ticket: Ticket, data: bytes) -> None:
+        """A piece of the answer that `ticket` reads."""
+        if ticket.traffic is Traffic.ANSWER and self.holder is ticket.session:
+            self._scanner.feed(data)
 
     def ended(self, ticket: Ticket, outcome: Outcome, is_dirty: bool, now: float) -> None:
         """A ticket came back from the child: what that means for who is next."""
@@ -67,68 +100,80 @@ class Hold:
         if self.holder is session:
             self._active_at = now
         if is_dirty:
+            self._expect_late(session, ticket.answers or ticket.call.startswith("query"))
             self._taint(session)
         elif outcome.failed:
             return
         elif ticket.call == "clear":
-            self.holder = None
             self.resynchronised()
-        elif ticket.holds:
-            self._ask(session, ticket.answers, now)
-        elif ticket.continues and self.holder is session:
-            self._read(ticket, outcome, now)
+        elif ticket.answers or ticket.is_unfinished:
+            self._ask(ticket, now)
+        elif self.holder is session and ticket.traffic is Traffic.ANSWER:
+            self._read(session, outcome, now)
+        elif self.holder is session and ticket.call in _MESSAGES:
+            self._is_half = False
+            self._end_if_all_is_done()
+        elif self.is_dirty and ticket.traffic is Traffic.ANSWER and outcome.status != VI_SUCCESS_MAX_CNT:
+            self._late = max(0, self._late - 1)  # here it is
 
-    def ends_with(self, ticket: Ticket) -> bool:
+    def ends_with(self, ticket: Ticket, may_ask: bool) -> bool:
         """Does the holder begin something new with `ticket`, though its last read ended at its count? Then its hold is
         over: who always reads exactly what is there would keep everybody else waiting."""
-        if self.holder is not ticket.session or not self._is_cut or not ticket.holds:
+        if self.holder is not ticket.session or not self._is_cut or not may_ask:
             return False
+        self._expect_late(self.holder, max(0, self._owed - 1))
         self._left_by, self.holder = self.holder, None
         self._begin_answer()
         return True
 
-    def _ask(self, session: Session, answers: int, now: float) -> None:
-        is_added = self.holder is session and not self._marks_end
-        if self.holder is session and not is_added:
-            self._left_by = session  # the old answer: read or not, who knows
-        if self._marks_end and answers > 1:
-            self._left_by, answers = session, 1
-        self._owed = self._owed + answers if is_added else answers
+    def _ask(self, ticket: Ticket, now: float) -> None:
+        session, answers = ticket.session, ticket.answers
+        was_owed = self._owed if self.holder is session else 0
+        if self._marks_end and (was_owed or answers > 1):
+            self._left_by = session  # another answer: read or not, who knows
+            was_owed, answers = 0, min(answers, 1)
+        self._owed = was_owed + answers
+        self._is_half = ticket.is_unfinished
         self.holder = session
         self._active_at = self._moved_at = now
-        if not is_added:
+        if not was_owed:
             self._begin_answer()
 
     def _begin_answer(self) -> None:
-        self._head, self._size, self._is_cut = b"", 0, False
+        self._scanner, self._is_cut = BlockScanner(), False
 
-    def _read(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
+    def _read(self, session: Session, outcome: Outcome, now: float) -> None:
         self._moved_at = now
-        if len(self._head) < _HEADER:
-            self._head += (ticket.head or outcome.data)[:_HEADER]
-        self._size += ticket.received + len(outcome.data)
+        self._scanner.feed(outcome.data)
         self._is_cut = outcome.status == VI_SUCCESS_MAX_CNT
-        ends_by_character = outcome.status == VI_SUCCESS_TERM_CHAR
-        if self._is_cut or (not self._marks_end and self._is_inside_block()):
+        # A termination character may be any byte of a block; the one that counts comes behind it.
+        if self._is_cut or (not self._marks_end and self._scanner.is_in_block):
             return
-        if ends_by_character and self._marks_end:
-            self._left_by = ticket.session
-        self._begin_answer()
-        self._owed -= 1
-        if not self._owed:
-            self.holder = None
+        self._answer_ended(session, outcome.status)
 
-    def _is_inside_block(self) -> bool:
-        """A termination character may be any byte of a block; the one that counts comes behind it."""
-        is_block = self._head[:1] == b"#" and self._head[1:2] in _DIGITS
-        end = block_end(self._head, 0) if is_block else None
-        return end is not None and self._size <= end
+    def _answer_ended(self, session: Session, status: int) -> None:
+        if status == VI_SUCCESS_TERM_CHAR and self._marks_end:
+            self._left_by = session
+        self._begin_answer()
+        self._owed = max(0, self._owed - 1)
+        self._end_if_all_is_done()
+
+    def _end_if_all_is_done(self) -> None:
+        if not self._owed and not self._is_half:
+            self.holder = None
 
     def _taint(self, owner: Session | None) -> None:
         """An answer is left that only `owner` may still read."""
+        if self.holder is not None:
+            self._expect_late(self.holder, self._owed)
         self.holder = None
+        self._owed = 0
         self.is_dirty = True
         self._stale_owner = owner
+
+    def _expect_late(self, asker: Session, answers: int) -> None:
+        self._late += answers
+        self._patience = max(self._patience, _patience_of(asker))
 
     def left(self, session: Session) -> None:
         """`session` is closed: an answer of its own that it did not read is in the way."""
@@ -136,6 +181,8 @@ class Hold:
             self._taint(None)
         elif self._stale_owner is session:
             self._stale_owner = None
+
+    # The end by time.
 
     def expires_at(self) -> float | None:
         """When the hold ends if somebody waits; None without one."""
@@ -145,8 +192,28 @@ class Hold:
         patience = FOR_INFINITE if timeout_ms is None else max(SHORTEST, timeout_ms / 1000)
         return min(self._active_at + patience, self._moved_at + max(patience, LONGEST_POLLING))
 
-    def expire(self, now: float, somebody_waits: Callable[[Session], bool]) -> None:
-        """End a hold whose time is up while another session waits."""
+    def is_over(self, now: float) -> bool:
+        """Is its time up, for those who wait?"""
         moment = self.expires_at()
-        if self.holder is not None and moment is not None and now >= moment and somebody_waits(self.holder):
-            self._taint(None)
+        return moment is not None and now >= moment
+
+    @property
+    def can_be_read_ahead(self) -> bool:
+        """Is there an answer to come whose end can be told?"""
+        if self.holder is None or not self._owed:
+            return False
+        return self._marks_end or bool(self.holder.attribute(VI_ATTR_TERMCHAR_EN))
+
+    def was_read_ahead(self, status: int) -> None:
+        """The holder's answer, or the rest of it, was read for it."""
+        if self.holder is not None:
+            self._answer_ended(self.holder, status)
+
+    def give_up(self) -> None:
+        """Its answer could not be had: nobody is served before the instrument is emptied."""
+        self._taint(None)
+
+
+def _patience_of(asker: Session) -> float:
+    at_least, at_most = PATIENCE
+    return at_most if asker.timeout_ms is None else min(max(at_least, asker.timeout_ms / 1000), at_most)

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
 
-from front_proc.attributes import ResourceAttributes
 from front_proc.audit import Audit
 from front_proc.child import ChildProcess
 from front_proc.lifecycle import TRANSITIONS, Action, Breaker, Event, State, transition
+from front_proc.resource_settings import EffectiveSettings
 from front_proc.tickets import Outcome, failed
 from instrument_proc import pipe
 from pyvisa_daemon.errors import Effect, Failure
@@ -49,8 +49,8 @@ class House(Protocol):
         """What counts this resource's failures, also those of its earlier openings."""
         ...
 
-    def library_of(self, resource: str) -> str:
-        """The VISA library that opens this resource."""
+    def settings_of(self, resource: str) -> EffectiveSettings:
+        """What is configured for this resource."""
         ...
 
 
@@ -58,7 +58,7 @@ class Owner(Protocol):
     """Whose process it is."""
 
     name: str
-    attributes: ResourceAttributes
+    settings: EffectiveSettings
 
     def is_wanted(self, *, at_open: bool) -> bool:
         """Should there be a process? `at_open`: one that died opening is of no use to those who wait for the open."""
@@ -66,6 +66,10 @@ class Owner(Protocol):
 
     def serve(self) -> None:
         """The process is ready for a command."""
+        ...
+
+    def to_open(self) -> tuple[pipe.Attributes, list[int]]:
+        """The attributes and the events that a new process sets and enables."""
         ...
 
     def opened(self, report: pipe.Opened) -> None:
@@ -268,9 +272,8 @@ class Keeper:
         self.generation += 1
         name = self._owner.name
         lock_file = self._house.lock_folder / (quote(name, safe="") + ".lock")
-        library = self._house.library_of(name)
         self.arm(OPEN_TIME)
-        self.child.send(pipe.Open(name, library, str(lock_file), self._owner.attributes.to_restore))
+        self.child.send(pipe.Open(name, self._owner.settings.library, str(lock_file), *self._owner.to_open()))
 
     def _serve(self) -> None:
         self.arm(None)

@@ -31,15 +31,14 @@ class FairQueue:
         """Last of its client's; a client new to the queue has its turn after all others."""
         self._waiting.setdefault(ticket.session.client, deque()).append(ticket)
 
-    def head(self, holder: Session | None = None) -> Ticket | None:
-        """Whose turn it is; with a holder, only that session's tickets have one."""
-        if holder is None:
-            for tickets in self._waiting.values():
-                return tickets[0]
-            return None
-        for ticket in self._waiting.get(holder.client, ()):
-            if ticket.session is holder:
-                return ticket
+    def head(self, may_go: Callable[[Ticket], bool] = lambda _: True) -> Ticket | None:
+        """Whose turn it is, among those that `may_go`; none overtakes an older ticket of its own session."""
+        for tickets in self._waiting.values():
+            kept: set[Session] = set()
+            for ticket in tickets:
+                if ticket.session not in kept and may_go(ticket):
+                    return ticket
+                kept.add(ticket.session)
         return None
 
     def take(self, ticket: Ticket) -> None:

@@ -4,8 +4,13 @@ Pure. Runs in the front. A client is one connection; a session is one of its ope
 attributes of its own (VPP-4.3), whatever other clients set on theirs.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from front_proc.read_ahead import ReadAhead
+from instrument_proc.pipe import Attributes
+from pyvisa_daemon.program_message import MessageLexer
 
 if TYPE_CHECKING:
     from front_proc.resource import Resource
@@ -14,6 +19,8 @@ if TYPE_CHECKING:
 VI_ATTR_TMO_VALUE = 0x3FFF001A
 VI_ATTR_TERMCHAR = 0x3FFF0018
 VI_ATTR_TERMCHAR_EN = 0x3FFF0038
+VI_ATTR_SEND_END_EN = 0x3FFF0016
+VI_ATTR_RSRC_LOCK_STATE = 0x3FFF0004
 
 VI_TMO_INFINITE = 0xFFFFFFFF
 
@@ -42,6 +49,10 @@ class Client:
         return {"client": self.address, "name": self.name}
 
 
+def _ignore(event: int, attributes: Attributes) -> None:
+    """For a session that has no events enabled."""
+
+
 @dataclass(slots=True, eq=False)
 class Session:
     """One client's opening of one resource."""
@@ -52,12 +63,23 @@ class Session:
     attributes: dict[int, State] = field(default_factory=dict)
     #: The generation of the resource that this session knows; None when it was told of a failure and takes the next.
     generation: int | None = None
+    #: The messages that it is writing.
+    lexer: MessageLexer = field(default_factory=lambda: MessageLexer(marks_end=True))
+    #: Answers of its own that were read for it.
+    ahead: ReadAhead = field(default_factory=ReadAhead)
+    #: Told of the events that it has enabled: VISA's type, and attributes.
+    on_event: Callable[[int, Attributes], None] = _ignore
+
+    def begin(self, *, marks_end: bool) -> None:
+        """A new process has its resource open: nothing written or read before counts."""
+        self.lexer = MessageLexer(marks_end=marks_end)
+        self.ahead.clear()
 
     def attribute(self, number: int) -> State | None:
         """A local attribute as this session has it; None if its library does not know it."""
         if number in self.attributes:
             return self.attributes[number]
-        return self.resource.attributes.defaults.get(number)
+        return self.resource.service.attributes.defaults.get(number)
 
     @property
     def timeout_ms(self) -> int | None:

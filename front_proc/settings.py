@@ -1,21 +1,32 @@
 """The daemon's settings: one table of options, for the command line, the TOML file and the reference page.
 
-Pure but for reading the TOML file. The command line wins over the file, the file over the default.
+Pure but for reading the TOML file. The command line wins over the file, the file over the default. Settings per
+resource stand in the file only: `resource_settings`.
 To add an option: one row in OPTIONS and its field in Settings.
 """
 
 import argparse
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
-
-class SettingsError(Exception):
-    """A setting that is not accepted: the text names it and what is."""
+from front_proc.resource_settings import ResourceSettings, read_rows
+from front_proc.setting_values import (
+    LIBRARIES,
+    Setting,
+    SettingsError,
+    flag,
+    library,
+    named,
+    path,
+    port,
+    seconds,
+    text,
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,8 @@ class Settings:
     audit_log: Path | None
     linger: float
     grace: float
+    #: The rows of `[[resource]]`, in the order of the file.
+    resources: tuple[ResourceSettings, ...]
 
     @property
     def pid_file(self) -> Path:
@@ -49,91 +62,35 @@ class Settings:
         return self.run_dir / "locks"
 
 
-def _port(value: Any) -> int:
-    number = int(value)
-    if number != float(value) or not 0 <= number <= 65535:
-        raise ValueError
-    return number
-
-
-def _seconds(value: Any) -> float:
-    number = float(value)
-    if not 0 <= number < float("inf"):
-        raise ValueError
-    return number
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise ValueError
-    return value
-
-
-def _path(value: Any) -> Path:
-    return Path(_text(value)).expanduser().absolute()
-
-
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError
-    return value
-
-
-def _library(value: Any) -> str:
-    """A simulation file must be there; its name is made absolute: children may run in another folder."""
-    path, at, backend = _text(value).rpartition("@")
-    if at and path and backend == "sim":
-        path = str(Path(path).expanduser().absolute())
-        if not Path(path).is_file():
-            raise ValueError
-    return f"{path}{at}{backend}"
-
-
 @dataclass(frozen=True)
-class Option:
-    """One row: `name` as on the command line and in the file, what it accepts, its default, and help."""
+class Option(Setting):
+    """A setting that the command line has too."""
 
-    name: str
-    accept: Callable[[Any], Any]
-    accepted: str
-    default: Any
-    help: str
     metavar: str = ""
 
     @property
-    def field(self) -> str:
-        return self.name.replace("-", "_")
-
-    @property
     def is_flag(self) -> bool:
-        return self.accept is _flag
+        return self.accept is flag
 
 
 OPTIONS = (
-    Option("host", _text, "an address or a name", "127.0.0.1", "address to listen on", "HOST"),
-    Option("port", _port, "a number from 0 to 65535", 1340, "TCP port; 0 takes a free one", "PORT"),
-    Option(
-        "visa-library",
-        _library,
-        "what pyvisa.ResourceManager() accepts: '@py', '@ivi', or 'FILE.yaml@sim' with a file that is there",
-        "@py",
-        "VISA library of the instruments",
-        "SPEC",
-    ),
-    Option("demo", _flag, "true or false", False, "serve the bundled simulated bench instead of real instruments"),
-    Option("daemonize", _flag, "true or false", False, "go to the background as soon as it serves"),
+    Option("host", text, "an address or a name", "127.0.0.1", "address to listen on", "HOST"),
+    Option("port", port, "a number from 0 to 65535", 1340, "TCP port; 0 takes a free one", "PORT"),
+    Option("visa-library", library, LIBRARIES, "@py", "VISA library of the instruments", "SPEC"),
+    Option("demo", flag, "true or false", False, "serve the bundled simulated bench instead of real instruments"),
+    Option("daemonize", flag, "true or false", False, "go to the background as soon as it serves"),
     Option(
         "run-dir",
-        _path,
+        path,
         "a folder; made, for its owner only, when missing",
         None,
         "folder of the pid file, lock files, log and audit log (default: the platform's state folder)",
         "DIR",
     ),
-    Option("audit-log", _path, "a file", None, "the audit log (default: audit.jsonl in the run folder)", "FILE"),
+    Option("audit-log", path, "a file", None, "the audit log (default: audit.jsonl in the run folder)", "FILE"),
     Option(
         "linger",
-        _seconds,
+        seconds,
         "seconds, 0 or more",
         60.0,
         "close a resource so long after its last client; 0 at once",
@@ -141,7 +98,7 @@ OPTIONS = (
     ),
     Option(
         "grace",
-        _seconds,
+        seconds,
         "seconds, 0 or more",
         2.0,
         "a VISA call may take its own timeout and this before its process is taken for hung",
@@ -173,24 +130,17 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
     """The settings of this start. Raises SettingsError; argparse itself exits with code 2."""
     given = vars(parser().parse_args(arguments))
     file = given.pop("config")
-    values = {option.field: option.default for option in OPTIONS}
+    values: dict[str, Any] = {option.field: option.default for option in OPTIONS} | {"resources": ()}
     if file is not None:
         values |= _from_file(Path(file))
     for option in OPTIONS:
         if given[option.field] is not None:
-            values[option.field] = _accept(option, given[option.field], f"--{option.name}")
+            values[option.field] = option.taken(given[option.field], f"--{option.name}: ")
     if values["run_dir"] is None:
         values["run_dir"] = Path(platformdirs.user_state_path("pyvisa-daemon"))
     if values["demo"] and values["visa_library"] != "@py":
         raise SettingsError("--demo brings its own VISA library: leave out --visa-library")
     return Settings(**{field.name: values[field.name] for field in fields(Settings)})
-
-
-def _accept(option: Option, value: Any, where: str) -> Any:
-    try:
-        return option.accept(value)
-    except (ValueError, TypeError, OverflowError, RuntimeError) as error:  # the last: no such user in ~USER
-        raise SettingsError(f"{where}: {value!r} is not {option.accepted}") from error
 
 
 def _from_file(file: Path) -> dict[str, Any]:
@@ -200,15 +150,14 @@ def _from_file(file: Path) -> dict[str, Any]:
         raise SettingsError(f"--config {file}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"--config {file}: not a TOML file: {error}") from error
-    known = {option.name: option for option in OPTIONS}
-    values = {}
+    values: dict[str, Any] = {}
     for key, value in table.items():
-        name = key.replace("_", "-")
-        if name not in known:
-            raise SettingsError(f"{file}: no setting is called {key!r}; there are {', '.join(known)}")
-        option = known[name]
-        is_number = option.accept in (_port, _seconds)
-        if is_number and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise SettingsError(f"{file}: {key} = {value!r} is not {option.accepted}")
-        values[option.field] = _accept(option, value, f"{file}: {key}")
+        option = named(OPTIONS, key)
+        if key == "resource":
+            values["resources"] = read_rows(value, str(file))
+        elif option is None:
+            names = ", ".join([*(row.name for row in OPTIONS), "[[resource]]"])
+            raise SettingsError(f"{file}: no setting is called {key!r}; there are {names}")
+        else:
+            values[option.field] = option.taken_from_file(value, f"{file}: {key} = ")
     return values

@@ -34,9 +34,9 @@ def _describe(resource: Resource) -> dict[str, Any]:
         "pid": pid,
         "generation": keeper.generation,
         "restarts": keeper.restarts,
-        "queued": resource.queued,
+        "queued": resource.service.queued,
         "sessions": len(resource.sessions),
-        "lock": None,
+        "lock": resource.service.locks.describe(),
         **_process(pid),
         "last_error": keeper.last_error,
     }

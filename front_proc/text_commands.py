@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from front_proc import status as status_report
+from front_proc.locks import LockKind
 from front_proc.sessions import VI_TMO_INFINITE
 from front_proc.text_framing import answer, as_block, block_end, block_start, escape, unescape
 from pyvisa_daemon.errors import Failure
-from pyvisa_daemon.program_message import contains_query
 from pyvisa_daemon.version import __version__
 from pyvisa_daemon.wire import FEATURES
 
@@ -151,13 +151,12 @@ async def query_resource(conversation: "Conversation", arguments: Arguments) -> 
 async def write_resource(conversation: "Conversation", arguments: Arguments) -> Reply:
     session = await conversation.session(arguments.target)
     data = conversation.terminated(session, arguments.message)
-    holds = contains_query(arguments.message)
-    return str(await conversation.execute_for_value(session, "write", data, holds=holds))
+    return str(await conversation.execute_for_value(session, "write", data))
 
 
 async def read_resource(conversation: "Conversation", arguments: Arguments) -> Reply:
     session = await conversation.session(*arguments.words)
-    data = await conversation.execute(session, "read_message", continues=True)
+    data = await conversation.execute(session, "read_message")
     return answer(conversation.stripped(session, data))
 
 
@@ -192,6 +191,31 @@ async def termination(conversation: "Conversation", arguments: Arguments) -> Rep
 
 async def stb(conversation: "Conversation", _: Arguments) -> Reply:
     return str(await conversation.execute_for_value(await conversation.session(), "read_stb"))
+
+
+async def lock(conversation: "Conversation", arguments: Arguments) -> Reply:
+    session = await conversation.session()
+    given = list(arguments.words)
+    kind, key = LockKind.EXCLUSIVE, None
+    if given[:1] == ["shared"]:
+        if len(given) < 2:
+            raise Failure("BAD_ARGUMENT", "a shared lock has a key: lock shared KEY [MS]")
+        kind, key, given = LockKind.SHARED, given[1], given[2:]
+    if len(given) > 1:
+        raise Failure("BAD_ARGUMENT", f"too much: {' '.join(given)}; usage: lock [shared KEY] [MS]")
+    timeout_ms = _milliseconds(given[0]) if given else session.timeout_ms
+    return await conversation.lock(session, kind, key, None if timeout_ms == VI_TMO_INFINITE else timeout_ms)
+
+
+async def unlock(conversation: "Conversation", _: Arguments) -> Reply:
+    conversation.unlock(await conversation.session())
+    return "ok"
+
+
+async def wait_srq(conversation: "Conversation", arguments: Arguments) -> Reply:
+    limit_ms = _milliseconds(arguments.words[0])
+    session = await conversation.session()
+    return str(await conversation.wait_for_service_request(session, None if limit_ms == VI_TMO_INFINITE else limit_ms))
 
 
 async def clear(conversation: "Conversation", _: Arguments) -> Reply:
@@ -267,8 +291,17 @@ def _status_lines(report: dict[str, Any]) -> Iterable[str]:
         process = f"pid {row['pid']}, {row['memory_mb']} MB" if row["pid"] else "no process"
         yield (
             f"{row['resource']}: {row['state']}, {process}, {row['sessions']} sessions, {row['queued']} queued, "
-            f"{row['restarts']} restarts" + (f"; {row['last_error']}" if row["last_error"] else "")
+            f"{row['restarts']} restarts"
+            + _lock_words(row["lock"])
+            + (f"; {row['last_error']}" if row["last_error"] else "")
         )
+
+
+def _lock_words(lock: dict[str, Any] | None) -> str:
+    if lock is None:
+        return ""
+    holders = ", ".join(" ".join(filter(None, holder.values())) for holder in lock["holders"])
+    return f", {lock['kind']} lock of {holders}" + (f" ({lock['waiting']} wait)" if lock["waiting"] else "")
 
 
 _PROGRAM = (
@@ -313,6 +346,9 @@ _PROGRAM = (
         on_record=True,
     ),
     Command("stb", "", words(0, 0), stb, "read the status byte"),
+    Command("lock", "[shared KEY] [MS]", words(0, 3), lock, "keep others out; the access key of a shared lock, or ok"),
+    Command("unlock", "", words(0, 0), unlock, "give a lock back"),
+    Command("wait_srq", "MS", words(1, 1), wait_srq, "wait for a service request; the status byte"),
     Command("clear", "", words(0, 0), clear, "device clear", acts=True),
     Command("trigger", "", words(0, 0), trigger, "software trigger", acts=True),
     Command("status", "", words(0, 0), status, "the daemon and its instruments", show=_status_lines),

@@ -5,19 +5,22 @@ Runs in the front, one for each connection that began with a prefix. Framing is 
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
 
 from front_proc.audit import COMMAND_LIMIT
+from front_proc.events import RQS, SERVICE_REQUEST
 from front_proc.front import Front
+from front_proc.locks import LockKind
 from front_proc.sessions import VI_ATTR_TERMCHAR, VI_ATTR_TERMCHAR_EN, VI_ATTR_TMO_VALUE, Client, Session
 from front_proc.text_commands import PERSONS_NAMES, Arguments, Command, Prefix, find, parse, takes_block
 from front_proc.text_framing import LINE_LIMIT, Request, RequestReader
-from front_proc.tickets import Outcome, State, Ticket
+from front_proc.tickets import Outcome, Ticket
+from instrument_proc.pipe import Argument
 from pyvisa_daemon.errors import Effect, Failure
-from pyvisa_daemon.program_message import contains_query, count_answers
+from pyvisa_daemon.program_message import count_answers
 
 #: Seconds of silence after which an unterminated command counts as whole, and that a line may take.
 SILENCE = 0.05
@@ -34,6 +37,10 @@ class Line(Protocol):
 
     async def sent(self) -> None:
         """Return when most of what was sent has gone."""
+        ...
+
+    def has_room(self, resume: Callable[[], None]) -> bool:
+        """Does the client keep up with what is sent? If not, `resume` is called when it has."""
         ...
 
     def close(self) -> None:
@@ -62,6 +69,8 @@ class Conversation:
         self._reader = RequestReader(takes_block)
         self._sessions: dict[str, Session] = {}
         self._terminations: dict[Session, tuple[bytes, bytes]] = {}
+        #: The sessions that wait for service requests, or did: set when one has come.
+        self._requests: dict[Session, asyncio.Event] = {}
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         #: When the unfinished line at hand has to be whole.
@@ -207,7 +216,7 @@ class Conversation:
 
     def _parse(self, line: bytes) -> tuple[Prefix, Command, Arguments]:
         if self._saw_person and line[:3] not in (b".#.", b"...", b".!."):
-            verb = PERSONS_NAMES["query" if contains_query(line) else "write"]
+            verb = PERSONS_NAMES["query" if count_answers(line) else "write"]
             row = find(Prefix.PROGRAM, verb)
             return Prefix.PERSON, row, row.read(row.syntax, line)
         return parse(line)
@@ -233,8 +242,8 @@ class Conversation:
         if session is None:
             session = await self.front.open(self.client, name)
             self._sessions[canonical] = session
-            self._terminations[session] = (b"\n", b"\n")
-            self.set_termination(session, b"\n")
+            self._terminations[session] = session.resource.settings.termination
+            self.set_termination(session, *self._terminations[session])
         self.current = session
         return session
 
@@ -253,6 +262,7 @@ class Conversation:
         """viClose of one of this connection's sessions."""
         del self._sessions[session.resource.name]
         del self._terminations[session]
+        self._requests.pop(session, None)
         if self.current is session:
             self.current = None
         await self.front.close(session)
@@ -264,15 +274,15 @@ class Conversation:
     def set_termination(self, session: Session, read: bytes, write: bytes | None = None) -> None:
         """Only the read termination's last character stops a read; the rest is compared by `stripped`."""
         self._terminations[session] = (read, self._terminations[session][1] if write is None else write)
-        attributes = session.resource.attributes
+        attributes = session.resource.service.attributes
         if read:
             attributes.set_local(session, VI_ATTR_TERMCHAR, read[-1])
-        ends_by_end = session.resource.marks_end and read == b"\n"
+        ends_by_end = session.resource.service.marks_end and read == b"\n"
         attributes.set_local(session, VI_ATTR_TERMCHAR_EN, bool(read) and not ends_by_end)
 
     def set_timeout(self, session: Session, timeout_ms: int) -> None:
         """VI_ATTR_TMO_VALUE of this connection's session."""
-        session.resource.attributes.set_local(session, VI_ATTR_TMO_VALUE, timeout_ms)
+        session.resource.service.attributes.set_local(session, VI_ATTR_TMO_VALUE, timeout_ms)
 
     def terminated(self, session: Session, message: bytes) -> bytes:
         """`message` with the write termination."""
@@ -283,65 +293,88 @@ class Conversation:
         return data.removesuffix(self._terminations[session][0])
 
     async def execute(
-        self,
-        session: Session,
-        call: str,
-        data: bytes = b"",
-        *,
-        arguments: Sequence[State] = (),
-        continues: bool = False,
+        self, session: Session, call: str, data: bytes = b"", *, arguments: Sequence[Argument] = ()
     ) -> bytes:
         """One call of the child's; its bytes. Raises Failure."""
         pieces: list[bytes] = []
-        outcome = await self._outcome(session, call, data, arguments, pieces, holds=False, continues=continues)
+        outcome = await self._outcome(session, call, data, arguments, pieces.append)
         return b"".join([*pieces, outcome.data])
 
-    async def execute_for_value(
-        self, session: Session, call: str, data: bytes = b"", *, holds: bool = False
-    ) -> State | None:
+    async def execute_for_value(self, session: Session, call: str, data: bytes = b"") -> object:
         """One call of the child's; its value. Raises Failure."""
-        outcome = await self._outcome(session, call, data, (), [], holds=holds, continues=False)
-        return outcome.value
+        return (await self._outcome(session, call, data, (), lambda _: None)).value
 
     async def _outcome(
         self,
         session: Session,
         call: str,
         data: bytes,
-        arguments: Sequence[State],
-        pieces: list[bytes],
-        *,
-        holds: bool,
-        continues: bool,
+        arguments: Sequence[Argument],
+        on_piece: Callable[[bytes], None],
     ) -> Outcome:
         ended: asyncio.Future[Outcome] = self._loop.create_future()
-
         self._has_ticket = True
-
-        def settle(outcome: Outcome) -> None:
-            if not ended.done():
-                ended.set_result(outcome)
-
-        session.resource.submit(
-            Ticket(
-                session,
-                call,
-                settle,
-                pieces.append,
-                list(arguments),
-                data,
-                command=described(call, data, arguments),
-                holds=holds,
-                answers=count_answers(data),
-                continues=continues,
-            )
-        )
+        command = described(call, data, arguments)
+        ticket = Ticket(session, call, _settling(ended), on_piece, list(arguments), data, command=command)
+        session.resource.submit(ticket)
         return (await ended).checked()
 
+    async def lock(self, session: Session, kind: LockKind, key: str | None, timeout_ms: int | None) -> str:
+        """viLock; the access key of a shared one. Raises Failure."""
+        self._has_ticket = True
+        timeout_s = None if timeout_ms is None else timeout_ms / 1000
+        return str((await session.resource.lock(session, kind, key, timeout_s)).value or "ok")
 
-def described(call: str, data: bytes, arguments: Sequence[State] = ()) -> str:
+    def unlock(self, session: Session) -> None:
+        """viUnlock. Raises Failure."""
+        self._has_ticket = True
+        session.resource.service.locks.unlock(session).checked()
+
+    async def wait_for_service_request(self, session: Session, timeout_ms: int | None) -> int:
+        """The status byte, as soon as it has RQS. Raises Failure(VI_ERROR_TMO)."""
+        if session not in self._requests:
+            await self._watch_for_requests(session)
+        happened = self._requests[session]
+        deadline = None if timeout_ms is None else self._loop.time() + timeout_ms / 1000
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await happened.wait()
+            except TimeoutError as error:
+                raise Failure("VI_ERROR_TMO", f"no service request within {timeout_ms} ms") from error
+            happened.clear()
+            try:
+                stb = await self.execute_for_value(session, "read_stb")
+            except Failure:
+                happened.set()  # nobody has seen it yet
+                raise
+            if isinstance(stb, int) and stb & RQS:
+                return stb
+
+    async def _watch_for_requests(self, session: Session) -> None:
+        happened = asyncio.Event()
+        session.on_event = lambda event, attributes: happened.set()
+        enabled: asyncio.Future[Outcome] = self._loop.create_future()
+        self._has_ticket = True
+        session.resource.service.events.enable(session, SERVICE_REQUEST, _settling(enabled))
+        (await enabled).checked()
+        self._requests[session] = happened
+
+
+def _settling(ended: "asyncio.Future[Outcome]") -> Callable[[Outcome], None]:
+    """Gives `ended` its outcome, unless nobody waits for it any more."""
+
+    def settle(outcome: Outcome) -> None:
+        if not ended.done():
+            ended.set_result(outcome)
+
+    return settle
+
+
+def described(call: str, data: bytes, arguments: Sequence[Argument] = ()) -> str:
     """A command for the audit: the call, its arguments, and what it sends as far as it is text."""
-    return " ".join([call, *map(str, arguments), printable(data)]).rstrip()
+    words = [printable(argument) if isinstance(argument, bytes) else str(argument) for argument in arguments]
+    return " ".join([call, *words, printable(data)]).rstrip()[: 2 * COMMAND_LIMIT]
 
 
 def printable(data: bytes) -> str:

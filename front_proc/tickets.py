@@ -1,16 +1,43 @@
 """Tickets: one accepted command each, from its acceptance to its one outcome.
 
 Pure: no I/O, no clock. Runs in the front. A Ticket waits in a resource's queue, is with the child at most once, and
-ends by `Resource.finish`, the only place that calls `on_outcome`.
+ends by `Service.finish`, the only place that calls `on_outcome`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from enum import Enum
 
 from front_proc.sessions import Session
+from front_proc.spool import Spool
+from instrument_proc.pipe import Argument, State
 from pyvisa_daemon.errors import ERRORS, Effect, Failure
+from pyvisa_daemon.functions import FUNCTIONS
 
-State = bool | int | float | str
+
+class Traffic(Enum):
+    """What a call means for those who wait for answers."""
+
+    MESSAGE = "message"  # it writes or ends messages: it waits for other sessions' answers, and for a clean session
+    ANSWER = "answer"  # it reads what its own session has asked for, on a dirty session too
+    ASIDE = "aside"  # neither: it passes those who wait for answers
+
+
+#: The calls that are no MESSAGE.
+_TRAFFIC = {
+    "read": Traffic.ANSWER,
+    "read_message": Traffic.ANSWER,
+    "buffer_read": Traffic.ANSWER,
+    "get_attribute": Traffic.ASIDE,
+    "enable_event": Traffic.ASIDE,
+    "disable_event": Traffic.ASIDE,
+} | {function.name: Traffic.ASIDE for function in FUNCTIONS.values() if function.is_aside}
+
+#: The calls that write a message, or a part of one.
+WRITES = frozenset({"write", "buffer_write"})
+
+#: The calls that are no I/O: a lock of another session's does not keep them out (VPP-4.3, 3.6.1.3).
+FREE_CALLS = frozenset({"get_attribute", "enable_event", "disable_event"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +45,7 @@ class Outcome:
     """How a command ended. `status` is VISA's: negative failed, then `token`, `effect` and `text` say more."""
 
     status: int = 0
-    value: State | None = None
+    value: State | list[int] | None = None
     data: bytes = b""
     token: str = ""
     effect: Effect = Effect.DONE
@@ -41,7 +68,11 @@ def failed(token: str, text: str = "", effect: Effect = Effect.NONE) -> Outcome:
     return Outcome(kind.status, token=token, effect=effect, text=text or kind.meaning)
 
 
-@dataclass(slots=True, eq=False)
+def _drop(_: bytes) -> None:
+    """For an answer without pieces."""
+
+
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Ticket:
     """A command for the child. Times are monotonic seconds."""
 
@@ -49,25 +80,36 @@ class Ticket:
     call: str  # a row of instrument_proc.calls.CALLS
     on_outcome: Callable[[Outcome], None]
     #: Takes the answer's pieces ahead of its end.
-    on_piece: Callable[[bytes], None]
-    arguments: list[State] = field(default_factory=list)
-    data: bytes = b""
+    on_piece: Callable[[bytes], None] = _drop
+    arguments: list[Argument] = field(default_factory=list)
+    data: bytes | Spool = b""
     #: For the audit: what was asked, in the words of the text protocol.
     command: str = ""
-    #: Its answer must be read by the same session before anybody else is served.
-    holds: bool = False
-    #: How many answers it asks for, if it holds.
-    answers: int = 1
-    #: Takes what was not asked for as well as what was: it may be served on a dirty session of its own.
-    continues: bool = False
     #: Carried out only if this one succeeded.
     after: "Ticket | None" = None
+    traffic: Traffic = Traffic.MESSAGE
+    #: Of a write, once it is with the child: the answers that it asks for, and whether its message goes on.
+    answers: int = 0
+    is_unfinished: bool = False
     number: int = 0
     queued_at: float = 0.0
     dispatched_at: float = 0.0
     #: The instrument may have acted: the child said `started`.
     is_started: bool = False
-    #: Bytes of the answer that came as pieces, and how the first of them begins.
+    #: Bytes of the answer that came as pieces.
     received: int = 0
-    head: bytes = b""
     outcome: Outcome | None = None
+
+    @property
+    def beginning(self) -> bytes:
+        """What its message begins with, as far as it is looked at."""
+        return self.data.head if isinstance(self.data, Spool) else b"".join(self.pieces())
+
+    def pieces(self) -> Iterable[bytes]:
+        """The message that it writes, in pieces."""
+        if isinstance(self.data, Spool):
+            return self.data.pieces()
+        return [argument for argument in self.arguments if isinstance(argument, bytes)] or [self.data]
+
+    def __post_init__(self) -> None:
+        self.traffic = _TRAFFIC.get(self.call, Traffic.MESSAGE)

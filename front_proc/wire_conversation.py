@@ -1,57 +1,68 @@
 """A conversation in the wire: the PyVISA backend's requests become tickets, their outcomes replies.
 
 Runs in the front, one for each connection that began with the wire's magic. Requests that go to an instrument need no
-task: their reply is sent from the ticket's outcome. The others (open, close, list, find) have one each.
+task: their reply is sent from the ticket's outcome. The others (open, close, lock, list, find) have one each.
 
-To add a request: its Struct in `pyvisa_daemon.wire` and its row in _CALLS or _TASKS.
+To add a request: its Struct in `pyvisa_daemon.wire` and its row in _CALLS, _DIRECT or _TASKS. A VISA function that
+needs nothing but passing on is a row of `pyvisa_daemon.functions` and nothing here.
 """
 
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from front_proc.front import Front
-from front_proc.sessions import Client, Session
+from front_proc.locks import LockKind
+from front_proc.sessions import VI_ATTR_RSRC_LOCK_STATE, VI_TMO_INFINITE, Client, Session
+from front_proc.spool import Spool
 from front_proc.text_conversation import Line, described
-from front_proc.tickets import Outcome, State, Ticket
+from front_proc.tickets import Outcome, Ticket
+from instrument_proc.pipe import Argument
 from pyvisa_daemon import wire
 from pyvisa_daemon.errors import Effect, Failure
 from pyvisa_daemon.framing import FrameError, FrameReader
-from pyvisa_daemon.program_message import contains_query, count_answers
+from pyvisa_daemon.functions import FUNCTIONS
 from pyvisa_daemon.version import __version__
 
-#: Bytes of the writes that one connection has not finished sending.
-WRITE_LIMIT = 1 << 28
+#: Bytes of the writes that one connection has not finished sending: on disk, see `spool`.
+WRITE_LIMIT = 1 << 32
 
 #: Characters of an attribute's state.
 STATE_LIMIT = 4096
 
-#: Sessions that one connection may have open.
+#: Sessions that one connection may have open; as many writes may be under way.
 SESSION_LIMIT = 1000
 
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """How a request becomes a ticket: the child's call and the request's fields that are its arguments."""
-
-    name: str
-    fields: tuple[str, ...] = ()
-    continues: bool = False
-
-    def arguments(self, request: Any) -> list[State]:
-        return [getattr(request, field) for field in self.fields]
+#: viOpen's access modes (VPP-4.3, 4.3.1), of which the lock is one part.
+_LOCK_BITS, _ACCESS_MODES = 0b011, range(8)
 
 
-_CALLS: dict[type[Any], Call] = {
-    wire.Write: Call("write"),
-    wire.Read: Call("read", ("count",), continues=True),
-    wire.Clear: Call("clear"),
-    wire.ReadStb: Call("read_stb"),
-    wire.AssertTrigger: Call("assert_trigger", ("protocol",)),
-    wire.GetAttribute: Call("get_attribute", ("attribute",)),
-    wire.SetAttribute: Call("set_attribute", ("attribute", "state")),
+def _call(request: wire.Call) -> tuple[str, list[Argument]]:
+    """Raises Failure for what is no row of the table, or has other arguments."""
+    function = FUNCTIONS.get(request.function)
+    if function is None:
+        raise Failure("VI_ERROR_NSUP_OPER", f"{request.function[:40]!r} is not to be had through a daemon")
+    if not function.accepts(request.arguments):
+        raise Failure("BAD_ARGUMENT", f"{function.visa} takes other arguments")
+    return function.name, list(request.arguments)
+
+
+def _set_attribute(request: wire.SetAttribute) -> tuple[str, list[Argument]]:
+    if isinstance(request.state, str) and len(request.state) > STATE_LIMIT:
+        raise Failure("BAD_ARGUMENT", f"an attribute has at most {STATE_LIMIT} characters")
+    state = request.state.encode() if isinstance(request.state, str) else request.state
+    return "set_attribute", [request.attribute, state]
+
+
+#: request -> the child's call and its arguments.
+_CALLS: dict[type[Any], Callable[[Any], tuple[str, list[Argument]]]] = {
+    wire.Write: lambda request: ("write", []),
+    wire.Read: lambda request: ("read", [request.count]),
+    wire.Call: _call,
+    wire.GetAttribute: lambda request: ("get_attribute", [request.attribute]),
+    wire.SetAttribute: _set_attribute,
 }
 
 
@@ -67,10 +78,14 @@ class WireConversation:
         self._is_over = False
         self._sessions: dict[int, Session] = {}
         self._last_session = 0
-        self._parts: dict[int, list[bytes]] = {}
-        self._parts_size = 0
-        self._posted: dict[int, Ticket] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        #: Writes whose end has not come, by request; None for one that cannot be kept.
+        self._spools: dict[int, Spool | None] = {}
+        #: The newest write of each session, and its request: a read may name it, once. None: it did not become one.
+        self._written: dict[Session, tuple[int, Ticket | None]] = {}
+        #: What is under way, by request; and what was opened by which.
+        self._tickets: dict[int, Ticket] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._opened_by: dict[int, int] = {}
 
     def received(self, data: bytes) -> None:
         """More bytes from the client."""
@@ -90,8 +105,12 @@ class WireConversation:
     def left(self) -> None:
         """The connection is gone."""
         self._is_over = True
-        for task in self._tasks:
+        for task in tuple(self._tasks.values()):
             task.cancel()
+        for spool in self._spools.values():
+            if spool is not None:
+                spool.close()
+        self._spools.clear()
 
     def _refuse(self, failure: Failure) -> None:
         self._front.audit.record("rejected", **self._client.who(), outcome=failure.token, error=failure.text)
@@ -109,10 +128,12 @@ class WireConversation:
             self._welcome(request)
         elif isinstance(request, wire.Part):
             self._keep_part(request)
-        elif type(request) in _CALLS:
-            self._submit(request, _CALLS[type(request)])
-        else:
+        elif isinstance(request, wire.Abandon):
+            self._abandon(request)
+        elif type(request) in _TASKS:
             self._start(request)
+        else:
+            self._carry_out(request)
 
     def _welcome(self, hello: wire.Hello) -> None:
         if hello.version != wire.VERSION:
@@ -125,60 +146,107 @@ class WireConversation:
         self._client.introduce(hello.name or hello.program)
         self._send(wire.Welcome(wire.VERSION, wire.FEATURES, __version__, os.getpid()))
 
-    # Requests that go to an instrument.
+    # Requests of a session.
 
     def _keep_part(self, part: wire.Part) -> None:
-        self._parts.setdefault(part.id, []).append(part.data)
-        self._parts_size += len(part.data)
-        if self._parts_size > WRITE_LIMIT or len(self._parts) > SESSION_LIMIT:
-            self._refuse(Failure("BAD_ARGUMENT", f"unfinished writes have at most {WRITE_LIMIT} bytes"))
+        spool = self._spools.get(part.id)
+        try:
+            if part.id not in self._spools:
+                if len(self._spools) >= SESSION_LIMIT:
+                    raise FrameError("too many unfinished writes")
+                spool = self._spools[part.id] = Spool(self._front.spool_folder)
+            if spool is not None and sum(len(kept) for kept in self._spools.values() if kept) < WRITE_LIMIT:
+                spool.add(part.data)
+                return
+        except OSError as error:
+            self._front.note_fault(error)
+        if spool is not None:
+            spool.close()
+        self._spools[part.id] = None  # what else comes of it is dropped, and the write fails
 
-    def _submit(self, request: Any, call: Call) -> None:
-        session = self._sessions.get(request.session)
-        data = b""
-        if isinstance(request, wire.Write):
-            parts = self._parts.pop(request.id, [])
-            self._parts_size -= sum(map(len, parts))
-            data = b"".join([*parts, request.data])
-        if self._front.is_stopping:
-            self._fail(request.id, Failure("SHUTTING_DOWN"))
-            return
+    def _data(self, write: wire.Write) -> bytes | Spool:
+        """The whole of a write. Raises Failure, with nothing written."""
+        if write.id not in self._spools:
+            return write.data
+        self._keep_part(wire.Part(write.id, write.data))
+        spool = self._spools.pop(write.id)
+        if spool is None:
+            raise Failure("VI_ERROR_ALLOC", "the daemon has no room for so long a message")
+        return spool
+
+    def _carry_out(self, request: Any) -> None:
+        """A request of a session that is open."""
+        try:
+            if self._front.is_stopping:
+                raise Failure("SHUTTING_DOWN")
+            session = self._session(request.session)
+            data: bytes | Spool = b""
+            if isinstance(request, wire.Write):
+                self._written[session] = (request.id, None)
+                data = self._data(request)
+            if type(request) in _DIRECT:
+                _DIRECT[type(request)](session, request, partial(self._ended, request.id))
+            else:
+                call, arguments = _CALLS[type(request)](request)
+                self._submit(session, request, call, arguments, data)
+        except Failure as failure:
+            spool = self._spools.pop(request.id, None)
+            if spool is not None:
+                spool.close()
+            self._fail(request.id, failure)
+
+    def _session(self, number: int) -> Session:
+        session = self._sessions.get(number)
         if session is None:
-            self._fail(request.id, Failure("NO_RESOURCE", "the session is closed, or was never open"))
+            raise Failure("NO_RESOURCE", "the session is closed, or was never open")
+        return session
+
+    def _submit(
+        self, session: Session, request: Any, call: str, arguments: list[Argument], data: bytes | Spool
+    ) -> None:
+        if call == "get_attribute" and arguments == [VI_ATTR_RSRC_LOCK_STATE]:
+            self._ended(request.id, Outcome(value=session.resource.service.locks.state))
             return
-        after = self._posted.pop(request.after, None) if isinstance(request, wire.Read) and request.after else None
-        arguments = call.arguments(request)
-        if any(isinstance(argument, str) and len(argument) > STATE_LIMIT for argument in arguments):
-            self._fail(request.id, Failure("BAD_ARGUMENT", f"an attribute has at most {STATE_LIMIT} characters"))
-            return
+
+        def give(piece: bytes) -> None:
+            self._send(wire.Piece(request.id, piece))
+            if not self._line.has_room(session.resource.service.resume):
+                session.resource.service.pause()
+
         ticket = Ticket(
             session,
-            call.name,
-            lambda outcome: self._ended(request.id, outcome),
-            lambda piece: self._send(wire.Piece(request.id, piece)),
+            call,
+            partial(self._ended, request.id),
+            give,
             arguments,
             data,
-            command=described(call.name, data, arguments),
-            holds=isinstance(request, wire.Write) and contains_query(data),
-            answers=count_answers(data),
-            continues=call.continues,
-            after=after,
+            command=described(call, data.head if isinstance(data, Spool) else data, arguments),
         )
-        if ticket.holds:
-            self._remember(request.id, ticket)
+        if isinstance(request, wire.Write):
+            self._written[session] = (request.id, ticket)
+        elif isinstance(request, wire.Read) and request.after is not None:
+            number, written = self._written.pop(session, (None, None))
+            if number == request.after and written is None:
+                raise Failure("WRITE_FAILED")
+            ticket.after = written if number == request.after else None
+        self._tickets[request.id] = ticket
         session.resource.submit(ticket)
 
-    def _remember(self, number: int, ticket: Ticket) -> None:
-        """A read that follows may name this write; only the newest of a session can be named."""
-        for other, earlier in tuple(self._posted.items()):
-            if earlier.session is ticket.session:
-                del self._posted[other]
-        self._posted[number] = ticket
+    def _abandon(self, request: wire.Abandon) -> None:
+        ticket, task = self._tickets.get(request.id), self._tasks.get(request.id)
+        if ticket is not None:
+            ticket.session.resource.service.abandon(ticket)
+        if task is not None and not task.done():
+            task.cancel()
+        elif request.id in self._opened_by:  # its reply has crossed this
+            session = self._sessions.pop(self._opened_by.pop(request.id), None)
+            if session is not None:
+                session.resource.drop_session(session)
 
     def _ended(self, number: int, outcome: Outcome) -> None:
-        self._send(
-            wire.Reply(number, outcome.status, outcome.value, outcome.data, outcome.token, outcome.effect, outcome.text)
-        )
+        self._tickets.pop(number, None)
+        value: wire.Value = list(outcome.value) if isinstance(outcome.value, list) else outcome.value
+        self._send(wire.Reply(number, outcome.status, value, outcome.data, outcome.token, outcome.effect, outcome.text))
 
     def _fail(self, number: int, failure: Failure) -> None:
         self._send(wire.Reply(number, failure.status, token=failure.token, effect=failure.effect, text=failure.text))
@@ -186,9 +254,12 @@ class WireConversation:
     # Requests to the daemon.
 
     def _start(self, request: Any) -> None:
+        if len(self._tasks) >= SESSION_LIMIT:
+            self._fail(request.id, Failure("QUEUE_FULL", f"a connection has at most {SESSION_LIMIT} such requests"))
+            return
         task = asyncio.get_running_loop().create_task(self._serve(request))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[request.id] = task
+        task.add_done_callback(lambda _: self._tasks.pop(request.id, None))
 
     async def _serve(self, request: Any) -> None:
         loop = asyncio.get_running_loop()
@@ -196,47 +267,97 @@ class WireConversation:
         try:
             if self._front.is_stopping:
                 raise Failure("SHUTTING_DOWN")
-            value = await _TASKS[type(request)](self, request)
+            status, value = await _TASKS[type(request)](self, request)
         except Failure as error:
             failure = error
         except Exception as error:  # a fault of ours must cost this request one reply, and nobody else anything
             self._front.note_fault(error)
             failure = Failure("INTERNAL_ERROR", effect=Effect.MAYBE)
         else:
-            self._send(wire.Reply(request.id, 0, value))
+            self._send(wire.Reply(request.id, status, value))
             return
         self._fail(request.id, failure)
+        if isinstance(request, wire.Lock):
+            return  # on record already
         command = f"{type(request).__name__.lower()} {getattr(request, 'resource', '')}".rstrip()
         self._front.note_command(self._client, command, failure.token, failure.effect, loop.time() - began)
 
-    async def _open(self, request: wire.Open) -> wire.Value:
-        if request.access_mode != 0:
-            raise Failure("VI_ERROR_INV_ACC_MODE", "locks are not there yet: open with AccessModes.no_lock")
+    async def _open(self, request: wire.Open) -> "_Answer":
+        if request.access_mode not in _ACCESS_MODES or request.access_mode & _LOCK_BITS == _LOCK_BITS:
+            raise Failure("VI_ERROR_INV_ACC_MODE", f"{request.access_mode} is no access mode")
         if len(self._sessions) >= SESSION_LIMIT:
             raise Failure("VI_ERROR_ALLOC", f"a connection has at most {SESSION_LIMIT} sessions")
         session = await self._front.open(self._client, request.resource)
-        self._last_session += 1
-        self._sessions[self._last_session] = session
-        return self._last_session
+        try:
+            if kind := request.access_mode & _LOCK_BITS:
+                await session.resource.lock(session, LockKind(kind), None, _seconds(request.open_timeout_ms))
+        except BaseException:  # without its lock there is no session, whoever waited for it
+            session.resource.drop_session(session)
+            raise
+        self._last_session = number = self._last_session + 1
+        self._sessions[number] = session
+        self._opened_by[request.id] = number
+        session.on_event = lambda event, attributes: self._tell(number, event, attributes)
+        timeout_ms = VI_TMO_INFINITE if session.timeout_ms is None else session.timeout_ms
+        return 0, [number, timeout_ms]
 
-    async def _close(self, request: wire.Close) -> wire.Value:
-        session = self._sessions.pop(request.session, None)
-        if session is None:
-            raise Failure("NO_RESOURCE", "the session is closed, or was never open")
-        self._posted = {number: ticket for number, ticket in self._posted.items() if ticket.session is not session}
+    def _tell(self, number: int, event: int, attributes: wire.Attributes) -> None:
+        """An event; but not to a client that does not read, whose queue is full by now."""
+        if self._line.has_room(_go_on):
+            self._send(wire.Happened(number, event, attributes))
+
+    async def _close(self, request: wire.Close) -> "_Answer":
+        session = self._session(request.session)
+        del self._sessions[request.session]
+        self._opened_by = {opener: number for opener, number in self._opened_by.items() if number != request.session}
+        self._written.pop(session, None)
         await self._front.close(session)
-        return None
+        return 0, None
 
-    async def _list(self, _: wire.ListResources) -> wire.Value:
-        return await self._front.list_resources()
+    async def _lock(self, request: wire.Lock) -> "_Answer":
+        session = self._session(request.session)
+        outcome = await session.resource.lock(session, request.kind, request.key, _seconds(request.timeout_ms))
+        return outcome.status, outcome.value if isinstance(outcome.value, str) else None
 
-    async def _find(self, request: wire.Find) -> wire.Value:
-        return await self._front.find(request.resource)
+    async def _list(self, _: wire.ListResources) -> "_Answer":
+        return 0, list(await self._front.list_resources())
+
+    async def _resolve(self, request: wire.Resolve) -> "_Answer":
+        return 0, await self._front.canonical(request.resource)
+
+    async def _find(self, request: wire.Find) -> "_Answer":
+        return 0, await self._front.find(request.resource)
 
 
-_TASKS: dict[type[Any], Callable[[WireConversation, Any], Awaitable[wire.Value]]] = {
+def _go_on() -> None:
+    """There is room for events again; those that there was none for are lost."""
+
+
+def _seconds(timeout_ms: int) -> float | None:
+    return None if timeout_ms == VI_TMO_INFINITE else timeout_ms / 1000
+
+
+#: A VISA status that is no error, and the reply's value.
+_Answer = tuple[int, wire.Value]
+
+_OnOutcome = Callable[[Outcome], None]
+
+#: Requests of a session that need neither a ticket nor a task.
+_DIRECT: dict[type[Any], Callable[[Session, Any, _OnOutcome], None]] = {
+    wire.Unlock: lambda session, _, ended: ended(session.resource.service.locks.unlock(session)),
+    wire.EnableEvent: lambda session, request, ended: session.resource.service.events.enable(
+        session, request.event, ended
+    ),
+    wire.DisableEvent: lambda session, request, ended: session.resource.service.events.disable(
+        session, request.event, ended
+    ),
+}
+
+_TASKS: dict[type[Any], Callable[[WireConversation, Any], Awaitable[_Answer]]] = {
     wire.Open: WireConversation._open,
     wire.Close: WireConversation._close,
+    wire.Lock: WireConversation._lock,
     wire.ListResources: WireConversation._list,
+    wire.Resolve: WireConversation._resolve,
     wire.Find: WireConversation._find,
 }

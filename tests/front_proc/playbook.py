@@ -14,14 +14,28 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
+import msgspec
 import pytest
 
+from front_proc import event_service as event_service_module
 from front_proc import keeper as keeper_module
-from front_proc import resource as resource_module
+from front_proc import lock_service as lock_service_module
+from front_proc import service as service_module
 from front_proc.audit import EVENTS
 from front_proc.lifecycle import Breaker, BreakerSettings, State
 from front_proc.resource import Resource
-from front_proc.sessions import VI_ATTR_TERMCHAR_EN, VI_ATTR_TMO_VALUE, Client, Session
+from front_proc.resource_settings import DEFAULTS as DEFAULT_SETTINGS
+from front_proc.resource_settings import EffectiveSettings
+from front_proc.service import Service
+from front_proc.sessions import (
+    VI_ATTR_SEND_END_EN,
+    VI_ATTR_TERMCHAR,
+    VI_ATTR_TERMCHAR_EN,
+    VI_ATTR_TMO_VALUE,
+    Client,
+    Session,
+)
+from front_proc.spool import Spool
 from front_proc.tickets import Outcome, Ticket
 from instrument_proc import pipe
 from pyvisa_daemon.errors import ERRORS, Effect, Failure
@@ -29,10 +43,20 @@ from pyvisa_daemon.errors import ERRORS, Effect, Failure
 T = TypeVar("T")
 
 NAME = "TCPIP0::10.0.0.1::5025::SOCKET"
-DEFAULTS: pipe.Attributes = [(VI_ATTR_TMO_VALUE, 2000), (VI_ATTR_TERMCHAR_EN, False)]
-LOST = ERRORS["VI_ERROR_CONN_LOST"].status
-TIMEOUT = ERRORS["VI_ERROR_TMO"].status
+DEFAULTS: pipe.Attributes = [
+    (VI_ATTR_TMO_VALUE, 2000),
+    (VI_ATTR_TERMCHAR, 10),
+    (VI_ATTR_TERMCHAR_EN, False),
+    (VI_ATTR_SEND_END_EN, True),
+]
 NOT_FOUND = ERRORS["VI_ERROR_RSRC_NFOUND"].status
+
+#: Seconds: a session's own timeout, and what a VISA call may take longer.
+TIMEOUT = 2.0
+GRACE = 2.0
+
+#: Of PyVISA's constants: an attribute that is the resource's, and an event.
+BAUD_RATE = 0x3FFF0021
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -93,8 +117,9 @@ class FakeChild:
         #: Everything it was ever told, and what it was told and has not answered.
         self.orders: list[pipe.Order] = []
         self.is_being_killed = False
-        #: The kernel holds it: a kill comes to nothing.
-        self.is_wedged = False
+        self.is_paused = False
+        #: It has an order to run something and has not said that it is done.
+        self.is_occupied = False
         self.on_report: Callable[[pipe.Report], None] = lambda _: None
         self.on_garbage: Callable[[str], None] = lambda _: None
         self.on_death: Callable[[], None] = _nobody
@@ -105,8 +130,18 @@ class FakeChild:
     def send(self, order: pipe.Order) -> None:
         self.orders.append(order)
 
-    def run(self, order: pipe.Run) -> None:
-        self.orders.append(order)
+    def run(self, order: pipe.Run, data: bytes | Spool) -> None:
+        assert not self.is_occupied, "two orders in one child"
+        self.is_occupied = True
+        whole = data if isinstance(data, bytes) else b"".join(data.pieces())
+        self.orders.append(msgspec.structs.replace(order, data=whole))
+        self._stage.on_run(self.running)
+
+    def pause(self) -> None:
+        self.is_paused = True
+
+    def resume(self) -> None:
+        self.is_paused = False
 
     def kill(self) -> None:
         self.is_being_killed = True
@@ -141,6 +176,8 @@ class FakeChild:
         return any(isinstance(order, pipe.Open) for order in self.orders)
 
     def say(self, report: pipe.Report) -> None:
+        if isinstance(report, pipe.Done) and self.runs and report.ticket == self.runs[-1].ticket:
+            self.is_occupied = False
         self.on_report(report)
         self._stage.run()
 
@@ -149,6 +186,9 @@ class FakeChild:
 
     def refuses(self, status: int = NOT_FOUND, token: str = "VI_ERROR_RSRC_NFOUND") -> None:
         self.say(pipe.Opened(status, token, "cannot connect: ECONNREFUSED", False, []))
+
+    def happens(self, event: int, *attributes: tuple[int, int]) -> None:
+        self.say(pipe.Happened(event, list(attributes)))
 
     def starts(self) -> None:
         self.say(pipe.Started(self.running.ticket))
@@ -181,16 +221,22 @@ class FakeChild:
         self._stage.run()
 
 
+def effective(**settings: Any) -> EffectiveSettings:
+    """What holds for a resource of which only these `settings` are configured."""
+    return EffectiveSettings(**DEFAULT_SETTINGS | {"library": "@py"} | settings)
+
+
 class FakeHouse:
     """The front around a resource."""
 
     def __init__(self, stage: "Stage") -> None:
         self.audit = FakeAudit()
         self.linger = 60.0
-        self.grace = 2.0
+        self.grace = GRACE
         self.lock_folder = Path("locks")
         self.breakers: dict[str, Breaker] = {}
         self.faults: list[BaseException] = []
+        self.settings = effective()
         self._stage = stage
 
     def note_fault(self, error: BaseException) -> None:
@@ -203,8 +249,8 @@ class FakeHouse:
         """Kept over all openings of it. +-20 % in the middle: a back-off of 1 s is 1 s."""
         return self.breakers.setdefault(resource, Breaker(BreakerSettings(), spread=lambda: 0.5))
 
-    def library_of(self, resource: str) -> str:
-        return "@py"
+    def settings_of(self, resource: str) -> EffectiveSettings:
+        return self.settings
 
 
 class Answers:
@@ -240,7 +286,7 @@ class Stage:
         self.faults: list[str] = []
         self.loop.set_exception_handler(lambda _, context: self.faults.append(f"{context}"))
         clock = SimpleNamespace(monotonic=self.loop.time)
-        for module in (keeper_module, resource_module):
+        for module in (keeper_module, service_module, lock_service_module, event_service_module):
             monkeypatch.setattr(module, "time", clock)
         self.house = FakeHouse(self)
         self.children: list[FakeChild] = []
@@ -250,6 +296,8 @@ class Stage:
         self.no_child: Failure | None = None
         self._cold: list[asyncio.Future[FakeChild]] = []
         self.forgotten: list[Resource] = []
+        #: Is told of every order to run something, as it is given.
+        self.on_run: Callable[[pipe.Run], None] = lambda _: None
         self.resource = self.new_resource()
 
     # Time.
@@ -347,12 +395,31 @@ class Stage:
     def asks_to_open(self, client: Client | None = None) -> "asyncio.Task[Session]":
         return self.start(self.resource.open(client or self.client()))
 
-    def opened(self, client: Client | None = None) -> Session:
-        """A session, on a new child if there is none."""
+    def opened(self, client: Client | None = None, *, ends: bool = False) -> Session:
+        """A session, on a new child if there is none, whose interface then marks the END of messages or not."""
         opening = self.asks_to_open(client)
         if not opening.done():
-            self.child.opens()
+            self.child.opens(ends)
         return opening.result()
+
+    def configure(self, **settings: Any) -> None:
+        """The resource is made anew, with these settings."""
+        self.house.settings = effective(**settings)
+        self.resource = self.new_resource()
+
+    @property
+    def service(self) -> Service:
+        return self.resource.service
+
+    def sets(self, session: Session, attribute: int, state: pipe.State) -> None:
+        """A local attribute, at once and without the child."""
+        self.service.attributes.set_local(session, attribute, state)
+
+    def asked(self, session: Session, data: bytes = b"MEAS?\n") -> Answers:
+        """A write that is done: by default its answer is now awaited."""
+        answers = self.submit(session, "write", data=data)
+        self.child.does(value=len(data))
+        return answers
 
     def submit(self, session: Session, call: str = "query", **fields: Any) -> Answers:
         answers: Answers
@@ -370,6 +437,36 @@ class Stage:
         """The audit's events without those of commands and sessions."""
         quiet = {"command", "open", "close"}
         return [record["event"] for record in self.house.audit.records if record["event"] not in quiet]
+
+
+def failure_of(task: "asyncio.Task[Any]") -> str:
+    """The Failure that a task ended with, as `TOKEN effect`."""
+    assert task.done(), "it still waits"
+    error = task.exception()
+    assert isinstance(error, Failure)
+    return f"{error.token} {error.effect.value}"
+
+
+def break_it(stage: Stage) -> None:
+    """Six crashes in a minute."""
+    for _ in range(6):
+        if stage.state is State.BACKOFF:
+            stage.pass_time(stage.house.breakers[NAME].wait)
+        if stage.state is State.OPENING:
+            stage.child.opens()
+        stage.child.dies()
+
+
+def take_offline(stage: Stage, session: Session) -> Answers:
+    """The connection is lost, and it cannot be opened again; the answers are of the command that tried."""
+    stage.submit(session)
+    stage.child.fails("VI_ERROR_CONN_LOST", dirty=True)
+    stage.child.dies()
+    answers = stage.submit(session)
+    stage.child.refuses()
+    stage.child.dies()
+    assert stage.state is State.OFFLINE
+    return answers
 
 
 async def _turns() -> None:

@@ -4,15 +4,20 @@ import asyncio
 import os
 import signal
 import struct
+import tracemalloc
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from front_proc import pool as pool_module
 from front_proc.child import ChildProcess, start_child
 from front_proc.pool import NAME_LIMIT, Pool, ask
+from front_proc.spool import Spool
 from instrument_proc import pipe
 from instrument_proc.spawn import ChildSettings
 from pyvisa_daemon.errors import Failure
+from pyvisa_daemon.framing import PIECE_SIZE
 from tests.front_proc.playbook import NAME
 from tests.support.waiting import DEADLINE
 
@@ -38,7 +43,12 @@ def settings(tmp_path):
 
 def run(story):
     """Run `story` with a deadline; no process is left behind."""
-    asyncio.run(asyncio.wait_for(story, 3 * DEADLINE))
+
+    async def to_its_end():
+        await asyncio.wait_for(story, 3 * DEADLINE)
+        await asyncio.sleep(0.01)  # a pipe that was given up is closed in one of the loop's next turns
+
+    asyncio.run(to_its_end())
 
 
 async def started(settings):
@@ -162,15 +172,143 @@ def test_half_a_frame_blocks_nobody(settings):
     run(story())
 
 
-def test_orders_to_a_child_that_does_not_read_block_nobody(settings):
+@contextmanager
+def open_spool(settings):
+    spool = Spool(Path(settings.log_file).parent)
+    yield spool
+    spool.close()
+
+
+@pytest.mark.parametrize("data", [bytes(100), bytes(4_000_000)], ids=["short", "long"])
+def test_orders_to_a_child_that_does_not_read_block_nobody(settings, data):
     """They wait in the front's memory; the child is killed in the end."""
 
     async def story():
         told = await started(settings)
         os.kill(told.child.pid, signal.SIGSTOP)
-        told.child.run(pipe.Run(1, "write", [], [], bytes(4_000_000)))
+        told.child.run(pipe.Run(1, "write", [], []), data)
         told.child.kill()
         assert await told.next() == "death"
+
+    run(story())
+
+
+def test_orders_to_a_child_that_does_not_read_fill_no_memory(settings):
+    """Of a long message only as much leaves the disk as fits on the way."""
+
+    async def story():
+        told = await started(settings)
+        os.kill(told.child.pid, signal.SIGSTOP)
+        with open_spool(settings) as spool:
+            for _ in range(64):
+                spool.add(bytes(PIECE_SIZE))
+            tracemalloc.start()
+            told.child.run(pipe.Run(1, "write", [], []), spool)
+            await asyncio.sleep(0)
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            assert peak < len(spool) / 4
+            told.child.kill()
+            assert await told.next() == "death"
+
+    run(story())
+
+
+# With an instrument.
+
+
+async def opened(settings, instrument):
+    told = await started(settings)
+    lock_file = Path(settings.log_file).with_name("instrument.lock")
+    told.child.send(pipe.Open(instrument.resource, "@py", str(lock_file), []))
+    report = await told.next()
+    assert isinstance(report, pipe.Opened)
+    assert report.status == 0
+    return told
+
+
+async def closed(told):
+    told.child.send(pipe.Close())
+    assert await told.next() == pipe.Closed()
+    assert await told.next() == "death"
+
+
+async def done(told):
+    """What the running order came to, and the reports before that."""
+    reports = []
+    while not isinstance(report := await told.next(), pipe.Done):
+        assert isinstance(report, pipe.Started | pipe.Progress | pipe.Written | pipe.Piece)
+        reports.append(report)
+    return reports, report
+
+
+@pytest.mark.parametrize("size", [10, 1 << 16, (1 << 16) + 1, 3_000_000])
+@pytest.mark.parametrize("is_on_disk", [False, True])
+def test_message_of_any_length_reaches_the_instrument_whole(settings, instrument, size, is_on_disk):
+    """In one frame or in many, from memory or from disk; and the next order is understood."""
+    digits = str(size).encode()
+    message = b"LOAD #%d%s" % (len(digits), digits) + bytes(size) + b"\n"
+
+    async def story():
+        told = await opened(settings, instrument)
+        with open_spool(settings) as spool:
+            if is_on_disk:
+                spool.add(message)
+            told.child.run(pipe.Run(1, "write", [], []), spool if is_on_disk else message)
+            _, report = await done(told)
+            assert (report.ticket, report.status, report.value) == (1, 0, len(message))
+        told.child.run(pipe.Run(2, "get_attribute", [0x3FFF001A], []), b"")
+        _, report = await done(told)
+        assert (report.ticket, report.value) == (2, 2000)
+        assert await asyncio.to_thread(instrument.ask, "LOAD?") == str(size)
+        await closed(told)
+
+    run(story())
+
+
+def test_child_that_is_paused_says_no_more_until_it_is_resumed(settings, instrument):
+    """Its answer waits in the child, the kernel and the instrument; nothing of it is lost."""
+    size = 20_000_000
+
+    async def story():
+        told = await opened(settings, instrument)
+        termination = [(0x3FFF0018, 10), (0x3FFF0038, True)]
+        told.child.run(pipe.Run(1, "query_block", [], termination), b"BLOCK? %d\n" % size)
+        while not isinstance(report := await told.next(), pipe.Piece):
+            pass
+        told.child.pause()
+        told.child.pause()
+        pieces = [report.data]
+        await asyncio.sleep(0.3)
+        while not told.events.empty():
+            pieces.append((await told.next()).data)
+        assert len(b"".join(pieces)) < size
+        await asyncio.sleep(0.3)
+        assert told.events.empty()
+        told.child.resume()
+        told.child.resume()
+        reports, report = await done(told)
+        pieces += [piece.data for piece in reports]
+        assert b"".join([*pieces, report.data]) == bytes(index % 256 for index in range(size))
+        await closed(told)
+
+    run(story())
+
+
+def test_child_that_is_paused_can_be_killed(settings, instrument):
+    """Whoever is slow keeps nobody from ending it; a dead one takes both words without complaint."""
+
+    async def story():
+        told = await opened(settings, instrument)
+        told.child.run(pipe.Run(1, "query_block", [], []), b"BLOCK? 20000000\n")
+        while not isinstance(await told.next(), pipe.Piece):
+            pass
+        told.child.pause()
+        told.child.kill()
+        while await told.next() != "death":
+            pass
+        told.child.pause()
+        told.child.resume()
 
     run(story())
 

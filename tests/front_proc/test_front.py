@@ -9,41 +9,74 @@ from front_proc import front as front_module
 from front_proc.front import CLIENT_LIMIT, RESERVE, Front
 from front_proc.keeper import CLOSE_TIME, KILL_TIME
 from front_proc.lifecycle import State
-from front_proc.resource import STARTED_TIME
+from front_proc.pool import Pool
+from front_proc.resource_settings import read_rows
+from front_proc.service import STARTED_TIME
 from front_proc.sessions import Client
+from front_proc.setting_values import SettingsError
 from front_proc.settings import read_settings
 from front_proc.tickets import Ticket
 from instrument_proc import pipe
+from instrument_proc.spawn import ChildSettings
 from pyvisa_daemon.errors import Failure
 from tests.front_proc.playbook import NAME, FakeAudit
 
+CONFIGURED = "TCPIP0::10.0.0.2::1::SOCKET"
 
-class StagedFront(Front):
-    """A front whose children are the stage's; every name but `nonsense` is canonical as it is."""
 
-    def __init__(self, stage, settings):
-        super().__init__(settings, FakeAudit(), None, "@py", {"TCPIP0::10.0.0.2::1::SOCKET": "@py"})
+class StagedPool(Pool):
+    """Its children are the stage's; a name is canonical with a board, and `nonsense` is none."""
+
+    def __init__(self, stage):
+        super().__init__(ChildSettings("@py", "log"), print)
         self._stage = stage
 
-    async def take_child(self):
+    async def take(self):
         return await self._stage.next_child()
 
-    async def canonical(self, name):
-        if name == "nonsense":
-            raise Failure("VI_ERROR_INV_RSRC_NAME")
-        return name
+    async def canonical(self, resource):
+        if named(resource) is None:
+            raise Failure("VI_ERROR_INV_RSRC_NAME", "unknown interface type")
+        return named(resource)
+
+
+def named(resource):
+    """The canonical name; None for what is none."""
+    return None if resource == "nonsense" else resource.replace("TCPIP::", "TCPIP0::")
+
+
+class FakeLog:
+    """Keeps what is put there."""
+
+    def __init__(self):
+        self.lines = []
+
+    def put(self, event, fields):
+        self.lines.append((event, fields))
+
+
+class StagedFront(Front):
+    """A front whose children are the stage's."""
+
+    def __init__(self, stage, settings, rows):
+        super().__init__(settings, FakeAudit(), FakeLog(), "@py", rows)
+        self._pool = StagedPool(stage)
 
 
 @pytest.fixture
 def make_front(stage, monkeypatch, tmp_path):
     monkeypatch.setattr(front_module, "time", SimpleNamespace(monotonic=stage.loop.time))
 
-    def make(**options):
+    def make(*rows, **options):
+        """`rows` of `[[resource]]` as the file has them."""
         arguments = [f"--{name}={value}" for name, value in options.items()]
         settings = read_settings([f"--run-dir={tmp_path}", *arguments])
 
         async def begin():
-            return StagedFront(stage, settings)
+            front = StagedFront(stage, settings, read_rows(list(rows), "lab.toml"))
+            await front.warm_up()
+            stage.children.clear()  # the spare, which is nobody's
+            return front
 
         return stage.result(begin())
 
@@ -52,7 +85,7 @@ def make_front(stage, monkeypatch, tmp_path):
 
 @pytest.fixture
 def front(make_front):
-    return make_front(linger=0)
+    return make_front({"match": CONFIGURED}, linger=0)
 
 
 def joined(front, is_loopback=True):
@@ -101,7 +134,7 @@ def test_find_says_how_a_resource_is_there(stage, front):
     """Open, configured, or unknown for a name that is none; it opens nothing."""
     opens(stage, front, joined(front))
     assert stage.result(front.find(NAME)) == "open"
-    assert stage.result(front.find("TCPIP0::10.0.0.2::1::SOCKET")) == "configured"
+    assert stage.result(front.find(CONFIGURED)) == "configured"
     assert stage.result(front.find("nonsense")) == "unknown"
     assert len(stage.children) == 1
 
@@ -160,6 +193,100 @@ def test_client_that_leaves_in_the_moment_of_its_open_leaves_no_session(stage, f
     assert resource.sessions == set()
     assert client.sessions == set()
     assert stage.child.order == pipe.Close()
+
+
+# What is configured, and what is found.
+
+SCOPE, METER, LINE = "TCPIP0::10.0.0.7::inst0::INSTR", "GPIB0::22::INSTR", "ASRL1::INSTR"
+
+
+def answers_search(stage, found, fails=()):
+    """The searches under way end: library -> what it finds; those of `fails` fail."""
+    for child in [child for child in stage.children if child.orders and isinstance(child.order, pipe.List)]:
+        library = child.order.library
+        status = (-1, "VI_ERROR_IO", "no bus") if library in fails else (0, "", "")
+        child.say(pipe.Listed(found.get(library, []), *status))
+        for name in found.get(library, []):
+            child.say(pipe.Named(named(name), ""))
+
+
+def test_resource_is_named_in_many_ways(stage, make_front):
+    """By its alias, in short, in other letters: it is one resource, spelled as configured."""
+    front = make_front({"match": "TCPIP::Scope.lab::INSTR", "name": "scope"})
+    for name in ("scope", "SCOPE", "TCPIP::Scope.lab::INSTR", "TCPIP0::SCOPE.LAB::INSTR"):
+        assert stage.result(front.canonical(name)) == "TCPIP0::Scope.lab::INSTR"
+    assert stage.result(front.canonical("TCPIP::Other.lab::INSTR")) == "TCPIP0::Other.lab::INSTR"
+
+
+def test_alias_opens_the_resource_that_others_have_open(stage, make_front):
+    """Whichever name each of them uses; it is known by it too."""
+    front = make_front({"match": NAME, "name": "supply"})
+    session = opens(stage, front, joined(front), "supply")
+    assert session.resource.name == NAME
+    assert opens(stage, front, joined(front), NAME).resource is session.resource
+    assert stage.result(front.known("Supply")) is session.resource
+    assert stage.result(front.find("supply")) == "open"
+    assert len(stage.children) == 1
+
+
+def test_settings_hold_for_a_name_in_short(stage, make_front):
+    """A row's match is made canonical before anybody is served; patterns are left as they are."""
+    front = make_front({"match": "GPIB*", "library": "@ivi"}, {"match": "TCPIP::10.0.0.7::inst0::INSTR", "timeout": 5})
+    assert front.settings_of(SCOPE).timeout == 5
+    assert (front.library_of(METER), front.library_of(SCOPE)) == ("@ivi", "@py")
+
+
+def test_row_for_what_is_no_resource_ends_the_start(make_front):
+    """With its file, number and key, as any wrong setting."""
+    with pytest.raises(SettingsError, match=r"lab\.toml, \[\[resource\]\] 2: match = 'nonsense' .*interface type"):
+        make_front({"match": METER}, {"match": "nonsense"})
+
+
+def test_list_has_what_is_found_and_what_is_configured(stage, make_front):
+    """Canonical, each once, what is found first; what VISA cannot parse is listed as it was found."""
+    front = make_front({"match": METER}, {"match": SCOPE}, {"match": "USB*", "timeout": 1})
+    listing = stage.start(front.list_resources())
+    answers_search(stage, {"@py": ["nonsense", SCOPE.replace("TCPIP0", "TCPIP"), LINE, SCOPE.lower()]})
+    assert listing.result() == ["nonsense", SCOPE, LINE, METER]
+
+
+def test_libraries_search_at_the_same_time(stage, make_front):
+    """The daemon's own finds what it finds, another what it opens; a library of a row by name need not search."""
+    front = make_front(
+        {"match": "GPIB*", "library": "@ivi"},
+        {"match": "TCPIP*", "library": "@lan"},
+        {"match": LINE, "library": "@named"},
+    )
+    listing = stage.start(front.list_resources())
+    assert [child.order.library for child in stage.children] == ["@py", "@ivi", "@lan"]
+    stick, other = "USB0::1::2::3::0::INSTR", "USB0::1::2::4::0::INSTR"
+    answers_search(stage, {"@py": [stick, SCOPE], "@ivi": [METER, LINE, other], "@lan": [SCOPE, METER]})
+    assert listing.result() == [stick, SCOPE, METER, LINE]
+    assert stage.result(front.find(METER)) == "listed"
+    assert stage.result(front.find(LINE)) == "configured"
+    assert stage.result(front.find(other)) == "unknown"
+
+
+@pytest.mark.parametrize("failing", ["@py", "@ivi"])
+def test_library_that_fails_hides_no_other_s_results(stage, make_front, failing):
+    """The log says so."""
+    front = make_front({"match": "GPIB*", "library": "@ivi"})
+    listing = stage.start(front.list_resources())
+    found = {"@py": [SCOPE], "@ivi": [METER]}
+    del found[failing]
+    answers_search(stage, found, [failing])
+    assert listing.result() == {"@py": [METER], "@ivi": [SCOPE]}[failing]
+    [(event, fields)] = front.log.lines
+    assert event == "trouble"
+    assert fields["error"].startswith(f"{failing}: no bus")
+
+
+def test_list_fails_when_all_libraries_do(stage, make_front):
+    """Nobody has looked: an empty list would be a lie."""
+    front = make_front({"match": "GPIB*", "library": "@ivi"}, {"match": METER})
+    listing = stage.start(front.list_resources())
+    answers_search(stage, {}, ["@py", "@ivi"])
+    assert listing.exception().token == "VI_ERROR_IO"
 
 
 # Closing with no linger.

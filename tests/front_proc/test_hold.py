@@ -1,58 +1,11 @@
 """The hold: who may be served while an answer is awaited. The clock is the test's."""
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from front_proc.attributes import ResourceAttributes
-from front_proc.hold import (
-    FOR_INFINITE,
-    LONGEST_POLLING,
-    SHORTEST,
-    VI_SUCCESS_MAX_CNT,
-    VI_SUCCESS_TERM_CHAR,
-    Hold,
-)
-from front_proc.sessions import VI_ATTR_TMO_VALUE, VI_TMO_INFINITE, Client, Session
-from front_proc.tickets import Outcome, Ticket, failed
-
-
-class Bench:
-    """A hold, and the sessions of some clients on one resource whose library has a timeout of 2 s."""
-
-    def __init__(self, *, marks_end):
-        self.hold = Hold(marks_end=marks_end)
-        self.attributes = ResourceAttributes()
-        self.attributes.opened([(VI_ATTR_TMO_VALUE, 2000)])
-
-    def session(self, timeout_ms=None):
-        session = Session(Client("10.0.0.1:1"), self)
-        if timeout_ms is not None:
-            session.attributes[VI_ATTR_TMO_VALUE] = timeout_ms
-        return session
-
-    def ticket(self, session, call="query", **fields):
-        return Ticket(session, call, lambda _: None, lambda _: None, **fields)
-
-    def asks(self, session, now=0.0, outcome=None, answers=1):
-        """A write that holds queries for so many answers."""
-        ticket = self.ticket(session, "write", holds=True, answers=answers)
-        self.hold.ends_with(ticket)
-        self.hold.ended(ticket, outcome or Outcome(), bool(outcome and outcome.failed), now)
-
-    def reads(self, session, now=0.0, outcome=None, *, is_dirty=False):
-        self.hold.ended(self.ticket(session, "read", continues=True), outcome or Outcome(), is_dirty, now)
-
-    def reads_data(self, session, data, status):
-        self.reads(session, outcome=Outcome(status, data=data))
-
-    def may_be_served(self, session, call="query", **fields):
-        """At once, without emptying the instrument."""
-        is_turn = self.hold.holder in (None, session)
-        return is_turn and not self.hold.needs_resync(self.ticket(session, call, **fields))
-
-    def expires(self, now, waiting):
-        self.hold.expire(now, lambda holder: any(session is not holder for session in waiting))
+from front_proc.hold import VI_SUCCESS_TERM_CHAR
+from front_proc.read_ahead import VI_SUCCESS_MAX_CNT
+from front_proc.tickets import Outcome, failed
+from tests.front_proc.hold_bench import Bench
 
 
 @pytest.fixture(params=[True, False], ids=["with END", "without END"])
@@ -139,7 +92,7 @@ def test_query_replaces_the_answer_that_was_not_read_where_the_end_is_marked(bus
     assert bus.hold.holder is None
     assert bus.may_be_served(ann)
     assert not bus.may_be_served(bob)
-    assert not bus.may_be_served(bob, "read", continues=True)
+    assert not bus.may_be_served(bob, "read")
     bus.hold.resynchronised()
     assert bus.may_be_served(bob)
 
@@ -188,18 +141,17 @@ def test_query_after_a_read_that_ended_at_its_count_is_a_new_exchange(bench, ann
 def test_hold_ends_with_the_query_that_follows_a_read_which_ended_at_its_count(bench, ann, bob):
     """Others may have their turn before it, with an empty instrument; nothing else that the holder does ends it."""
     bench.asks(ann)
-    query = bench.ticket(ann, "write", holds=True)
-    assert not bench.hold.ends_with(query), "the answer is still to be read"
+    assert not bench.ends_with(ann, "write", may_ask=True), "the answer is still to be read"
     bench.reads(ann, outcome=Outcome(VI_SUCCESS_MAX_CNT))
-    for ticket in (
-        bench.ticket(ann, "read", continues=True),
-        bench.ticket(ann, "read_stb"),
-        bench.ticket(ann, "write"),
-        bench.ticket(bob, "write", holds=True),
+    for session, call, may_ask in (
+        (ann, "read", False),
+        (ann, "read_stb", False),
+        (ann, "write", False),
+        (bob, "write", True),
     ):
-        assert not bench.hold.ends_with(ticket)
+        assert not bench.ends_with(session, call, may_ask=may_ask)
         assert bench.hold.holder is ann
-    assert bench.hold.ends_with(query)
+    assert bench.ends_with(ann, "write", may_ask=True)
     assert bench.hold.holder is None
     assert bench.may_be_served(ann)
     assert not bench.may_be_served(bob)
@@ -241,8 +193,8 @@ def test_end_of_a_serial_line_inside_a_block_ends_no_answer(line, ann, bob):
 def test_block_that_came_in_pieces_is_a_block(line, ann):
     """Of a long answer the outcome has only the last bytes."""
     line.asks(ann)
-    ticket = line.ticket(ann, "read", continues=True)
-    ticket.head, ticket.received = b"#6100000abcdefgh", 65536
+    ticket = line.ticket(ann, "read")
+    line.hold.heard(ticket, b"#6100000" + bytes(65536 - 8))
     line.hold.ended(ticket, Outcome(VI_SUCCESS_TERM_CHAR, data=bytes(100)), False, 0.0)
     assert line.hold.holder is ann
     line.reads_data(ann, bytes(100_000 + 8 - 65536 - 100), VI_SUCCESS_TERM_CHAR)
@@ -286,15 +238,34 @@ def test_command_without_a_question_holds_nothing(bench, ann):
 
 def test_question_that_failed_without_a_trace_holds_nothing(bench, ann, bob):
     """Nothing reached the instrument."""
-    bench.hold.ended(bench.ticket(ann, "write", holds=True), failed("VI_ERROR_NSUP_OPER"), False, 0.0)
+    bench.hold.ended(bench.ticket(ann, "write", answers=1), failed("VI_ERROR_NSUP_OPER"), False, 0.0)
     assert bench.may_be_served(bob)
 
 
-def test_clear_ends_the_hold_and_leaves_nothing_old(bench, ann, bob):
+def test_clear_ends_the_hold_and_leaves_nothing_old(bus, ann, bob):
     """viClear empties the instrument."""
-    bench.asks(ann)
-    bench.hold.ended(bench.ticket(ann, "clear"), Outcome(), False, 0.0)
-    assert bench.may_be_served(bob)
+    bus.asks(ann)
+    bus.hold.ended(bus.ticket(ann, "clear"), Outcome(), False, 0.0)
+    assert bus.may_be_served(bob)
+
+
+def test_clear_begins_with_an_empty_instrument_where_it_has_no_device_clear(line, bus, ann):
+    """It will answer all the same: what was asked for must be waited for."""
+    for bench, needs in ((line, True), (bus, False)):
+        bench.asks(ann)
+        assert bench.hold.late_answers == 1
+        assert bench.hold.needs_resync(bench.ticket(ann, "clear")) == needs
+        bench.hold.resynchronised()
+        assert bench.hold.late_answers == 0
+        assert not bench.hold.needs_resync(bench.ticket(ann, "clear"))
+
+
+def test_clear_of_a_session_that_is_owed_nothing_leaves_nothing_old(line, ann, bob):
+    """Nothing can come any more."""
+    line.asks(ann)
+    line.reads(ann)
+    line.hold.ended(line.ticket(ann, "clear"), Outcome(), False, 0.0)
+    assert line.may_be_served(bob)
 
 
 def test_clear_that_failed_ends_nothing(bench, ann):
@@ -325,10 +296,10 @@ def test_read_that_timed_out_leaves_its_answer_to_its_owner_only(bench, ann, bob
     """The owner may try again; everybody else needs an empty instrument, also for a read."""
     bench.asks(ann)
     bench.reads(ann, outcome=failed("VI_ERROR_TMO"), is_dirty=True)
-    assert bench.may_be_served(ann, "read", continues=True)
+    assert bench.may_be_served(ann, "read")
     assert not bench.may_be_served(ann)
     assert not bench.may_be_served(bob)
-    assert not bench.may_be_served(bob, "read", continues=True)
+    assert not bench.may_be_served(bob, "read")
 
 
 def test_late_answers_may_be_read_and_never_make_it_clean(bench, ann, bob):
@@ -337,7 +308,7 @@ def test_late_answers_may_be_read_and_never_make_it_clean(bench, ann, bob):
     bench.reads(ann, outcome=failed("VI_ERROR_TMO"), is_dirty=True)
     for status in (VI_SUCCESS_MAX_CNT, 0, VI_SUCCESS_TERM_CHAR, 0):
         bench.reads(ann, outcome=Outcome(status))
-        assert bench.may_be_served(ann, "read", continues=True)
+        assert bench.may_be_served(ann, "read")
         assert not bench.may_be_served(bob)
         assert not bench.may_be_served(ann)
 
@@ -359,7 +330,7 @@ def test_owner_of_a_late_answer_that_closed_reads_it_no_more(bench, ann, bob):
     """It stays in the way."""
     bench.reads(ann, outcome=failed("VI_ERROR_TMO"), is_dirty=True)
     bench.hold.left(ann)
-    assert not bench.may_be_served(ann, "read", continues=True)
+    assert not bench.may_be_served(ann, "read")
     assert not bench.may_be_served(bob)
 
 
@@ -375,152 +346,3 @@ def test_write_that_failed_half_way_is_cleaned_up_before_anybody_is_served(bench
     bench.hold.ended(bench.ticket(ann, "write"), failed("VI_ERROR_IO"), True, 0.0)
     assert not bench.may_be_served(ann)
     assert not bench.may_be_served(bob)
-
-
-# Time.
-
-
-@pytest.mark.parametrize(
-    ("timeout_ms", "patience"),
-    [(None, 2.0), (500, SHORTEST), (30_000, 30.0), (VI_TMO_INFINITE, FOR_INFINITE)],
-)
-def test_hold_runs_out_after_the_holder_s_own_timeout(bench, bob, timeout_ms, patience):
-    """At least 2 s, 60 s for an infinite one; then the instrument is emptied first."""
-    ann = bench.session(timeout_ms)
-    bench.asks(ann, now=100.0)
-    assert bench.hold.expires_at() == 100.0 + patience
-    bench.expires(100.0 + patience - 0.01, [bob])
-    assert bench.hold.holder is ann
-    bench.expires(100.0 + patience, [bob])
-    assert bench.hold.holder is None
-    assert not bench.may_be_served(bob)
-    assert not bench.may_be_served(ann, "read", continues=True)
-
-
-def test_hold_does_not_run_out_while_nobody_waits(bench, ann):
-    """`write("MEAS?"); sleep(30); read()` works as it does locally. Its own tickets are not somebody."""
-    bench.asks(ann)
-    bench.expires(1e9, [])
-    bench.expires(1e9, [ann])
-    assert bench.hold.holder is ann
-
-
-def test_each_read_gives_the_holder_its_time_anew(bench, ann, bob):
-    """Idle is what counts, not the length of the answer."""
-    bench.asks(ann, now=0.0)
-    for now in (1.5, 3.0, 4.5):
-        bench.reads(ann, now=now, outcome=Outcome(VI_SUCCESS_MAX_CNT))
-        bench.expires(now + 1.9, [bob])
-        assert bench.hold.holder is ann
-
-
-@pytest.mark.parametrize("call", ["read_stb", "get_attribute", "write", "query"])
-def test_every_command_of_the_holder_gives_it_time(bench, ann, bob, call):
-    """`while not stb & 16: sleep(1)`: who polls is there. What others do does not count."""
-    bench.asks(ann, now=0.0)
-    for now in (1.5, 3.0, 4.5):
-        bench.hold.ended(bench.ticket(ann, call), Outcome(), False, now)
-        bench.hold.ended(bench.ticket(bob, call), Outcome(), False, now + 1.0)
-        assert bench.hold.expires_at() == now + SHORTEST
-
-
-@pytest.mark.parametrize(
-    ("timeout_ms", "longest"),
-    [(None, LONGEST_POLLING), (90_000, 90.0), (VI_TMO_INFINITE, FOR_INFINITE)],
-)
-def test_polling_keeps_a_hold_for_a_minute_at_most(bench, bob, timeout_ms, longest):
-    """Or for the holder's own timeout if that is longer; a write or a read begins that anew."""
-    ann = bench.session(timeout_ms)
-    for begins in (0.0, 1000.0):
-        bench.asks(ann, now=begins)
-        for now in range(int(longest)):
-            bench.hold.ended(bench.ticket(ann, "read_stb"), Outcome(), False, begins + now)
-            bench.expires(begins + now + 0.9, [bob])
-            assert bench.hold.holder is ann
-        assert bench.hold.expires_at() == begins + longest
-        bench.reads(ann, now=begins + longest - 0.5, outcome=Outcome(VI_SUCCESS_MAX_CNT))
-        assert bench.hold.expires_at() > begins + longest
-
-
-def test_running_out_does_nothing_without_a_hold(bench, bob):
-    """There is nobody to take it from."""
-    bench.expires(1e9, [bob])
-    assert bench.may_be_served(bob)
-
-
-# Whatever it asks and however it reads: what is another's is gone before anybody else is served.
-
-
-class Instrument:
-    """What a real one has ready to be read; the far end of a stream, or of a bus that marks the END."""
-
-    def __init__(self, *, marks_end):
-        self._marks_end = marks_end
-        self._ready = []
-
-    def asked(self, answers):
-        if self._marks_end:
-            self._ready = []  # interrupted
-        self._ready += answers
-
-    def read(self, count, *, to_character):
-        """Data and status; None when nothing comes in time."""
-        if not self._ready:
-            return None
-        answer = self._ready[0]
-        lf = answer.find(b"\n") + 1 if to_character else 0
-        end = min(count, lf or count, len(answer))
-        self._ready[:1] = [answer[end:]] if answer[end:] else []
-        if self._marks_end and end == len(answer):
-            return answer[:end], 0
-        if end == lf:
-            return answer[:end], VI_SUCCESS_TERM_CHAR
-        if end == count:
-            return answer[:end], VI_SUCCESS_MAX_CNT
-        return None  # a stream without a termination character: it waits for more
-
-    @property
-    def is_empty(self):
-        return not self._ready
-
-
-ANSWERS = st.sampled_from([b"5\n", b"#13a\nb\n", b"#12\n\n\n", b"#11#\n", BLOCK])
-
-HISTORIES = st.lists(
-    st.one_of(
-        st.lists(ANSWERS, min_size=1, max_size=2),
-        st.tuples(st.sampled_from([1, 4, 6, 1000]), st.booleans()),
-        st.just("clear"),
-        st.just("bob"),
-    ),
-    max_size=12,
-)
-
-
-@settings(max_examples=300)
-@given(st.booleans(), HISTORIES)
-def test_nobody_is_served_while_an_answer_of_another_may_be_read(marks_end, history):
-    """Ann writes queries, reads in every way and too often, clears; Bob is served whenever the hold lets him."""
-    bench, instrument = Bench(marks_end=marks_end), Instrument(marks_end=marks_end)
-    ann, bob = bench.session(), bench.session()
-    for step in history:
-        if step == "clear":
-            instrument = Instrument(marks_end=marks_end)
-            bench.hold.ended(bench.ticket(ann, "clear"), Outcome(), False, 0.0)
-        elif step == "bob":
-            if bench.hold.holder is None and bench.hold.needs_resync(bench.ticket(bob)):
-                instrument = Instrument(marks_end=marks_end)
-                bench.hold.resynchronised()
-        elif isinstance(step, list):
-            if bench.hold.holder in (None, ann) and bench.hold.needs_resync(bench.ticket(ann)):
-                instrument = Instrument(marks_end=marks_end)
-                bench.hold.resynchronised()
-            instrument.asked(step)
-            bench.asks(ann, answers=len(step))
-        else:
-            result = instrument.read(step[0], to_character=step[1])
-            if result is None:
-                bench.reads(ann, outcome=failed("VI_ERROR_TMO"), is_dirty=True)
-            else:
-                bench.reads_data(ann, *result)
-        assert instrument.is_empty or not bench.may_be_served(bob)

@@ -24,14 +24,14 @@ class People:
         self.queue = FairQueue()
         self.asked = []
 
-    def ask(self, asker):
-        ticket = Ticket(self.sessions[asker], "query", lambda _: None, lambda _: None, number=len(self.asked))
+    def ask(self, asker, call="query"):
+        ticket = Ticket(self.sessions[asker], call, lambda _: None, lambda _: None, number=len(self.asked))
         self.asked.append(ticket)
         self.queue.add(ticket)
         return ticket
 
-    def serve(self, holder=None):
-        ticket = self.queue.head(holder)
+    def serve(self, may_go=lambda _: True):
+        ticket = self.queue.head(may_go)
         if ticket is not None:
             self.queue.take(ticket)
         return ticket
@@ -89,17 +89,34 @@ def test_queue_never_serves_a_client_twice_while_another_waits_all_along(steps):
 
 
 @given(st.lists(askers), askers)
-def test_only_the_holder_is_served_while_it_holds(order, holder):
-    """In its order; everybody else waits."""
+def test_only_those_who_may_go_are_served(order, holder):
+    """A holder, in its order; everybody else waits."""
     people = People()
     for asker in order:
         people.ask(asker)
     session = people.sessions[holder]
     served = []
-    while (ticket := people.serve(session)) is not None:
+    while (ticket := people.serve(lambda ticket: ticket.session is session)) is not None:
         served.append(ticket)
     assert served == [ticket for ticket in people.asked if ticket.session is session]
     assert len(people.queue) == len(order) - len(served)
+
+
+@given(st.lists(st.tuples(askers, st.sampled_from(["query", "read_stb"]))), askers)
+def test_who_may_pass_others_does_not_pass_its_own_session(order, holder):
+    """The status byte is read while another's answer is awaited, but not before what its own session asked first."""
+    people = People()
+    for asker, call in order:
+        people.ask(asker, call)
+    session, served = people.sessions[holder], []
+    while ticket := people.serve(lambda ticket: ticket.session is session or ticket.call == "read_stb"):
+        served.append(ticket)
+    for other in people.sessions.values():
+        mine = [ticket for ticket in people.asked if ticket.session is other]
+        may_go = (
+            len(mine) if other is session else next((i for i, t in enumerate(mine) if t.call == "query"), len(mine))
+        )
+        assert [ticket for ticket in served if ticket.session is other] == mine[:may_go]
 
 
 @given(st.lists(askers), st.sets(askers))

@@ -1,7 +1,8 @@
-"""Whatever happens, in whatever order: the real Resource and Keeper under random histories.
+"""Whatever happens, in whatever order: the real Resource, Service and Keeper under random histories.
 
-Clients open, send, close and leave; the child starts, answers, fails, hangs, sends garbage and dies; operators restart
-and reset; time passes. After each step, and at the end, what the front promises must hold.
+Clients open, send, lock, wait for events, abandon, close and leave; the child starts, answers, fails, hangs, sends
+garbage and dies; operators restart and reset; time passes. After each step, and at the end, what the front promises
+must hold. Here the child says whatever it likes; `test_exchange_machine` has one that does as it is told.
 """
 
 import pytest
@@ -9,21 +10,33 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from front_proc.events import RQS, SERVICE_REQUEST
 from front_proc.lifecycle import State
+from front_proc.locks import LockKind
+from front_proc.sessions import VI_ATTR_TERMCHAR_EN, VI_ATTR_TMO_VALUE
 from instrument_proc import pipe
 from pyvisa_daemon.errors import ERRORS, Effect, Failure
-from tests.front_proc.playbook import Answers, Stage
+from tests.front_proc.playbook import BAUD_RATE, Answers, Stage
 
 HAVE_CHILD = {State.OPENING, State.READY, State.BUSY, State.RESYNC, State.KILLING, State.WEDGED, State.CLOSING}
 
-#: What a command may be: the call, and what the queue must know of it.
-CALLS = {
-    "query": {},
-    "write": {"holds": True},
-    "read": {"continues": True},
-    "clear": {},
-    "set_attribute": {"arguments": [0x3FFF001A, 3000]},
+#: What a command may be.
+COMMANDS = {
+    "query": ("query", {"data": b"A?\n"}),
+    "question": ("write", {"data": b"A?\n"}),
+    "two questions": ("write", {"data": b"A?\nB?\n"}),
+    "statement": ("write", {"data": b"A\n"}),
+    "part of a message": ("write", {"data": b"A"}),
+    "read": ("read", {"arguments": [4]}),
+    "whole read": ("read_message", {}),
+    "clear": ("clear", {}),
+    "status byte": ("read_stb", {}),
+    "attribute": ("get_attribute", {"arguments": [BAUD_RATE]}),
+    "own attribute": ("set_attribute", {"arguments": [VI_ATTR_TMO_VALUE, 3000]}),
+    "everybody's attribute": ("set_attribute", {"arguments": [BAUD_RATE, 9600]}),
 }
+#: Those of them that are I/O.
+IS_IO = {"write", "query", "read", "read_message", "clear", "read_stb"}
 FAILURES = ["VI_ERROR_TMO", "VI_ERROR_IO", "VI_ERROR_CONN_LOST", "VI_ERROR_NSUP_OPER"]
 
 #: What a child may do wrong at any time (reports are those that it was not asked for), and operators' words.
@@ -47,20 +60,35 @@ class Histories(RuleBasedStateMachine):
         self.clients = []
         self.opens = []
         self.answers: list[Answers] = []
-        self.dispatched: set[tuple[int, int]] = set()
+        #: What became of the requests for locks and events.
+        self.locks = []
+        self.events = []
+        self.is_marked = False
+        self.stage.on_run = self.is_served
 
-    @initialize(linger=st.sampled_from([0.0, 5.0]), is_warm=st.booleans())
-    def begin(self, linger, is_warm):
+    @initialize(linger=st.sampled_from([0.0, 5.0]), is_warm=st.booleans(), ends=st.booleans())
+    def begin(self, linger, is_warm, ends):
         self.stage.house.linger = linger
+        self.is_marked = ends
         self.go_well()
         self.stage.is_warm = is_warm
+
+    def is_served(self, order):
+        """An order goes to the child."""
+        if not order.ticket:
+            return
+        ticket = self.stage.service._running
+        assert ticket.number == order.ticket
+        is_global = order.call == "set_attribute" and order.arguments[0] == BAUD_RATE
+        if order.call in IS_IO or is_global:
+            assert not self.stage.service.locks.excludes(ticket.session), "it is locked out"
 
     def go_well(self):
         """Somebody has it open on a healthy process, if nothing is in the way."""
         self.open(0)
         self.stage.warm()
         if self.is_asked(pipe.Open) and self.stage.state is State.OPENING:
-            self.child().opens()
+            self.child().opens(self.is_marked)
 
     # What clients do. A closed resource is made anew by the front at the next open.
 
@@ -79,15 +107,62 @@ class Histories(RuleBasedStateMachine):
         return [session for session in given if session in session.client.sessions]
 
     @precondition(lambda self: self.sessions())
-    @rule(which=several, call=st.sampled_from(sorted(CALLS)))
-    def submit(self, which, call):
-        session = self.sessions()[which % len(self.sessions())]
-        self.answers.append(self.stage.submit(session, call, **CALLS[call]))
+    @rule(which=several, command=st.sampled_from(sorted(COMMANDS)), depends=st.booleans())
+    def submit(self, which, command, depends):
+        session = self.session(which)
+        call, fields = COMMANDS[command]
+        mine = [answers.ticket for answers in self.answers if answers.ticket.session is session]
+        after = mine[-1] if depends and mine and call == "read" and mine[-1].call == "write" else None
+        self.answers.append(self.stage.submit(session, call, after=after, **fields))
+
+    @precondition(lambda self: self.sessions())
+    @rule(which=several, has_termchar=st.booleans())
+    def set_termination(self, which, has_termchar):
+        self.stage.sets(self.session(which), VI_ATTR_TERMCHAR_EN, has_termchar)
+
+    @precondition(lambda self: self.answers)
+    @rule(which=several)
+    def abandon(self, which):
+        self.stage.service.abandon(self.answers[-1 - which % len(self.answers)].ticket)
+
+    @precondition(lambda self: self.sessions())
+    @rule(which=several, kind=st.sampled_from(LockKind), timeout_s=st.sampled_from([0.0, 0.0, 1.0, None]))
+    def lock(self, which, kind, timeout_s):
+        key = "ours" if kind is LockKind.SHARED else None
+        self.locks.append(self.stage.start(self.stage.resource.lock(self.session(which), kind, key, timeout_s)))
+
+    @precondition(lambda self: self.sessions())
+    @rule(which=several)
+    def unlock(self, which):
+        self.stage.service.locks.unlock(self.session(which))
+        self.stage.run()
+
+    @precondition(lambda self: self.locks)
+    @rule(which=several)
+    def abandon_lock(self, which):
+        self.locks[-1 - which % len(self.locks)].cancel()
+        self.stage.run()
+
+    @precondition(lambda self: self.sessions())
+    @rule(which=several, is_wanted=st.booleans())
+    def listen(self, which, is_wanted):
+        outcomes = []
+        self.events.append(outcomes)
+        events = self.stage.service.events
+        (events.enable if is_wanted else events.disable)(self.session(which), SERVICE_REQUEST, outcomes.append)
+        self.stage.run()
+
+    @rule(does=st.sampled_from(["pause", "resume"]))
+    def client_is_slow(self, does):
+        getattr(self.stage.service, does)()
+
+    def session(self, which):
+        return self.sessions()[which % len(self.sessions())]
 
     @precondition(lambda self: self.sessions())
     @rule(which=several)
     def close(self, which):
-        session = self.sessions()[which % len(self.sessions())]
+        session = self.session(which)
         session.resource.drop_session(session)
         self.answers.append(self.stage.submit(session))
         assert self.answers[-1].said == "NO_RESOURCE none"
@@ -139,9 +214,9 @@ class Histories(RuleBasedStateMachine):
         getattr(self.child(), step)()
 
     @precondition(lambda self: self.is_asked(pipe.Run))
-    @rule(status=st.sampled_from([0, 0x3FFF0006]))
-    def child_succeeds(self, status):
-        self.child().does(b"answer\n", status=status)
+    @rule(status=st.sampled_from([0, 0x3FFF0005, 0x3FFF0006]), stb=st.sampled_from([0, RQS]))
+    def child_succeeds(self, status, stb):
+        self.child().does(b"answer\n", status=status, value=stb)
 
     @precondition(lambda self: self.is_asked(pipe.Run))
     @rule(token=st.sampled_from(FAILURES), effect=st.sampled_from(Effect), dirty=st.booleans())
@@ -152,13 +227,13 @@ class Histories(RuleBasedStateMachine):
     @rule(status=st.sampled_from([0, ERRORS["VI_ERROR_IO"].status]))
     def child_ends_without_a_start(self, status):
         """Attributes that cannot be set."""
-        self.child().say(pipe.Done(self.child().running.ticket, status, token="VI_ERROR_IO", text="it failed"))
+        self.child().say(pipe.Done(self.child().running.ticket, status, 0, token="VI_ERROR_IO", text="it failed"))
 
     @precondition(lambda self: self.is_asked(pipe.Run))
     @rule()
     def child_does_all_it_has(self):
         while self.stage.state in (State.BUSY, State.RESYNC):
-            self.child().does(b"answer\n")
+            self.child().does(b"answer\n", value=0)
 
     @precondition(lambda self: any(child.is_being_killed for child in self.living()))
     @rule()
@@ -195,6 +270,7 @@ class Histories(RuleBasedStateMachine):
         self.state_and_process_agree()
         self.busy_is_whoever_has_a_command()
         self.what_is_neither_queued_nor_running_has_ended()
+        self.what_is_held_up_runs()
         self.what_never_started_had_no_effect()
         self.no_command_went_out_twice_or_before_an_older_one_of_its_session()
         self.refused_opens_had_no_effect()
@@ -212,15 +288,24 @@ class Histories(RuleBasedStateMachine):
         assert keeper.child is None or keeper.child.is_alive
 
     def busy_is_whoever_has_a_command(self):
-        resource = self.stage.resource
-        is_running = resource._running is not None
-        assert is_running or resource.keeper.state is not State.BUSY
-        assert not is_running or resource.keeper.state in (State.BUSY, State.KILLING), "judged when it is dead"
+        service, state = self.stage.service, self.stage.state
+        is_running, has_errand = service._running is not None, service._errands.is_under_way
+        assert not (is_running and has_errand)
+        assert is_running or has_errand or state not in (State.BUSY, State.RESYNC)
+        assert not is_running or state in (State.BUSY, State.KILLING), "judged when it is dead"
+        assert not has_errand or state in (State.BUSY, State.RESYNC)
 
     def what_is_neither_queued_nor_running_has_ended(self):
-        assert sum(answers.is_open for answers in self.answers) == self.stage.resource.queued + (
-            self.stage.resource._running is not None
-        )
+        """The daemon's own tickets, for events, are among those that wait."""
+        service = self.stage.service
+        waiting = {ticket for ticket in (*service._queue, service._running) if ticket is not None}
+        assert {answers.ticket for answers in self.answers if answers.is_open} <= waiting
+        assert all(ticket.outcome is None for ticket in waiting)
+        assert all(len(outcomes) <= 1 for outcomes in self.events)
+
+    def what_is_held_up_runs(self):
+        child = self.child()
+        assert child is None or not child.is_paused or self.stage.service._running is not None
 
     def what_never_started_had_no_effect(self):
         for answers in self.answers:
@@ -260,12 +345,15 @@ class Histories(RuleBasedStateMachine):
                     child.dies()
             assert all(opening.done() for opening in self.opens), "an open is never answered"
             assert all(len(answers.outcomes) == 1 for answers in self.answers), "a command is never answered"
+            assert all(len(outcomes) == 1 for outcomes in self.events), "an event is never answered"
+            assert all(lock.done() for lock in self.locks), "a lock is never answered"
+            assert self.stage.service.locks.describe() is None
             assert self.stage.state is State.CLOSED
             assert not self.clients or not self.sessions()
             assert self.stage.forgotten.count(self.stage.resource) <= 1
             assert not self.living()
         finally:
-            for opening in self.opens:
+            for opening in (*self.opens, *self.locks):
                 if opening.done() and not opening.cancelled():
                     opening.exception()
             self.stage.close()

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from front_proc.settings import OPTIONS, Settings, SettingsError, parser, read_settings
+from front_proc.resource_settings import ResourceSettings
+from front_proc.setting_values import SettingsError
+from front_proc.settings import OPTIONS, Settings, parser, read_settings
 from tests.support.daemon import ROOT
 
 BENCH = str(ROOT / "demo_bench" / "bench.yaml")
@@ -66,7 +68,7 @@ def field(settings, name):
 def test_every_option_is_tried_here():
     """A new option needs a row above."""
     assert {option.name for option in OPTIONS} == set(VALUES) == set(WRONG)
-    assert {option.field for option in OPTIONS} == set(Settings.__dataclass_fields__)
+    assert {option.field for option in OPTIONS} | {"resources"} == set(Settings.__dataclass_fields__)
 
 
 def test_defaults_are_those_of_the_card():
@@ -75,6 +77,7 @@ def test_defaults_are_those_of_the_card():
     assert (settings.host, settings.port, settings.visa_library) == ("127.0.0.1", 1340, "@py")
     assert (settings.demo, settings.daemonize) == (False, False)
     assert (settings.linger, settings.grace) == (60.0, 2.0)
+    assert settings.resources == ()
     assert settings.run_dir.is_absolute()
     assert settings.audit_file == settings.run_dir / "audit.jsonl"
 
@@ -137,6 +140,32 @@ def test_wrong_key_is_refused_with_all_that_there_are(text, toml):
         read_settings(toml(text))
     assert repr(text.strip("[").split("]")[0].split(" ")[0]) in str(raised.value)
     assert all(option.name in str(raised.value) for option in OPTIONS)
+    assert "[[resource]]" in str(raised.value)
+
+
+def test_rows_of_resources_stand_behind_the_settings(toml):
+    """In the order of the file, with the file and the row's number for whoever complains about one later."""
+    arguments = toml('port = 1\n[[resource]]\nmatch = "GPIB*"\n[[resource]]\nmatch = "GPIB::1"\nname = "dmm"\n')
+    settings = read_settings(arguments)
+    where = f"{arguments[1]}, [[resource]]"
+    assert settings.port == 1
+    assert settings.resources == (
+        ResourceSettings("GPIB*", None, {}, f"{where} 1"),
+        ResourceSettings("GPIB::1", "dmm", {}, f"{where} 2"),
+    )
+
+
+def test_rows_of_resources_are_no_option(capsys):
+    """They are in the file only."""
+    with pytest.raises(SystemExit):
+        read_settings(["--resource=GPIB*"])
+    assert "--resource" in capsys.readouterr().err
+
+
+def test_wrong_row_is_refused_with_file_and_number(toml):
+    """As every setting: `daemon.toml, [[resource]] 2: ...`."""
+    with pytest.raises(SettingsError, match=r"daemon\.toml, \[\[resource\]\] 2: match = 5 is not "):
+        read_settings(toml('[[resource]]\nmatch = "GPIB*"\n[[resource]]\nmatch = 5\n'))
 
 
 @pytest.mark.parametrize("content", [b"port = ", b"port 1340", b"\xff\xfe", b"port = 1\nport = 2\n"])

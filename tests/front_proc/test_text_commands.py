@@ -34,7 +34,7 @@ ORIGINAL = [
 ]
 LATER = [
     *["hello", "help", "use", "close_resource", "query_binary", "write_binary", "timeout", "termination"],
-    *["stb", "clear", "trigger", "status", "reset", "mode"],
+    *["stb", "clear", "trigger", "status", "reset", "mode", "lock", "unlock", "wait_srq"],
 ]
 
 
@@ -78,6 +78,11 @@ def test_daemon_has_command(verb):
         (b".#.write_binary D #15\0\n\xff##", "write_binary", Arguments(message=b"D #15\0\n\xff##")),
         (b".#.write_binary @A D #11x", "write_binary", Arguments(target="A", message=b"D #11x")),
         (b".#.termination \\n none", "termination", Arguments(words=("\\n", "none"))),
+        (b".#.lock", "lock", Arguments()),
+        (b".#.lock 5000", "lock", Arguments(words=("5000",))),
+        (b".#.lock shared ours 5000", "lock", Arguments(words=("shared", "ours", "5000"))),
+        (b".#.unlock", "unlock", Arguments()),
+        (b".#.wait_srq inf", "wait_srq", Arguments(words=("inf",))),
         (b".!.end_daemon", "end_daemon", Arguments()),
         (b"...query *IDN?", "query_resource", Arguments(message=b"*IDN?")),
         (b"...sta", "status", Arguments()),
@@ -147,6 +152,10 @@ def test_unknown_verb_is_refused(line):
         b".#.\xff\xfe",
         b".#.use",
         b".#.termination a b c",
+        b".#.lock shared a b c",
+        b".#.unlock now",
+        b".#.wait_srq",
+        b".#.wait_srq 1 2",
         b".#.write_binary",
         b".#.write_binary DATA",
         b".#.write_binary #11x",
@@ -171,7 +180,7 @@ def test_wrong_number_of_arguments_says_the_usage(verb):
     """With the prefix that was used."""
     row = PROGRAM[verb]
     with pytest.raises(Failure) as raised:
-        row.read(f".#.{row.syntax}", b"" if "COMMAND" in row.usage or row.usage == "RESOURCE" else b"a b c")
+        row.read(f".#.{row.syntax}", b"" if "COMMAND" in row.usage or row.usage == "RESOURCE" else b"a b c d")
     assert f".#.{row.syntax}" in raised.value.text
 
 

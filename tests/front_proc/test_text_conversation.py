@@ -21,15 +21,18 @@ class FakeLine:
         self.is_over = False
         self.is_paused = False
         #: Has the client read what was sent?
-        self.has_room = asyncio.Event()
-        self.has_room.set()
+        self.is_read = asyncio.Event()
+        self.is_read.set()
 
     def send(self, data):
         assert not self.is_over, "nothing is said after the end"
         self.said += data
 
     async def sent(self):
-        await self.has_room.wait()
+        await self.is_read.wait()
+
+    def has_room(self, resume):
+        return self.is_read.is_set()
 
     def close(self):
         self.is_over = True
@@ -77,9 +80,9 @@ class FakeFront:
 class Peer:
     """Somebody at the other end."""
 
-    def __init__(self, stage, *, is_loopback=True):
+    def __init__(self, stage, *, is_loopback=True, front=None):
         self._stage = stage
-        self.line, self.front = FakeLine(), FakeFront()
+        self.line, self.front = FakeLine(), front or FakeFront()
         self.client = Client("10.0.0.9:1", "text", is_loopback=is_loopback)
         self.conversation = stage.result(self._begin())
 
@@ -159,10 +162,10 @@ def test_long_block_that_was_sent_ahead_is_read_to_its_end(peer):
 
 def test_client_that_does_not_read_gets_no_more_replies(peer):
     """One reply at a time: what it asks for meanwhile waits."""
-    peer.line.has_room.clear()
+    peer.line.is_read.clear()
     assert peer.sends(b".#.ping\n.#.mode\n") == b"pong\n"
     assert peer.waits(100) == b""
-    peer.line.has_room.set()
+    peer.line.is_read.set()
     assert peer.waits(0.1) == b"plain\n"
 
 

@@ -1,118 +1,34 @@
 """A conversation in the wire: requests become tickets, outcomes replies. The connection, the front behind and the
 instrument's process are played; time is the test's."""
 
-import asyncio
-
 import pytest
 
-from front_proc.sessions import NAME_LIMIT, Client
-from front_proc.wire_conversation import STATE_LIMIT, WRITE_LIMIT, WireConversation
+from front_proc.sessions import NAME_LIMIT, VI_ATTR_RSRC_LOCK_STATE
+from front_proc.wire_conversation import SESSION_LIMIT, STATE_LIMIT
 from pyvisa_daemon import wire
-from pyvisa_daemon.errors import Failure
-from pyvisa_daemon.framing import FrameReader
-from tests.front_proc.playbook import NAME, FakeAudit
+from pyvisa_daemon.framing import frame
+from tests.front_proc.playbook import GRACE, NAME, TIMEOUT
+from tests.front_proc.wire_peer import Peer
 
 TMO_VALUE = 0x3FFF001A
 
 
-class FakeLine:
-    """A connection: what was said, and whether it goes on."""
-
-    def __init__(self):
-        self._frames = FrameReader()
-        self._said = []
-        self.is_over = False
-
-    def send(self, data):
-        self._said += map(wire.decode_answer, self._frames.feed(data))
-
-    async def sent(self):
-        pass
-
-    def close(self):
-        self.is_over = True
-
-    end = close
-
-    def said(self):
-        said, self._said = self._said, []
-        return said
-
-
-class FakeFront:
-    """As much of a front as the requests need; every name is the stage's resource."""
-
-    def __init__(self, stage):
-        self._stage = stage
-        self.audit = FakeAudit()
-        self.is_stopping = False
-        self.noted = []
-        self.faults = []
-        self.may_open = asyncio.Event()
-        self.may_open.set()
-
-    async def open(self, client, name):
-        await self.may_open.wait()
-        if name != NAME:
-            raise Failure("VI_ERROR_RSRC_NFOUND")
-        return await self._stage.resource.open(client)
-
-    async def close(self, session):
-        session.resource.drop_session(session)
-
-    async def list_resources(self):
-        raise ZeroDivisionError("a fault of ours")
-
-    def note_command(self, client, command, outcome, effect, seconds):
-        self.noted.append((command, outcome, effect.value, seconds))
-
-    def note_fault(self, error):
-        self.faults.append(error)
-
-
-class Peer:
-    """A PyVISA program at the other end, which was made welcome and has one session, number 1."""
-
-    def __init__(self, stage):
-        self._stage = stage
-        self.line, self.front, self.client = FakeLine(), FakeFront(stage), Client("10.0.0.9:1", "wire")
-        self.conversation = stage.result(self._begin())
-        self.sends(wire.Hello(wire.VERSION, name="x" * 1000))
-        self.sends(wire.Open(1, NAME, 0, 0))
-        stage.child.opens()
-        assert self.heard() == [wire.Reply(1, 0, 1)]
-
-    async def _begin(self):
-        return WireConversation(self.front, self.client, self.line)
-
-    def sends(self, *requests):
-        self._stage.result(self._receive(b"".join(map(wire.encode, requests))))
-        self._stage.run()
-
-    async def _receive(self, data):
-        self.conversation.received(data)
-
-    def heard(self):
-        return [answer for answer in self.line.said() if not isinstance(answer, wire.Welcome)]
-
-    def tokens(self):
-        """Of the replies: number and token."""
-        return [(reply.id, reply.token) for reply in self.heard()]
-
-
 @pytest.fixture
-def peer(stage):
-    return Peer(stage)
+def peer(stage, tmp_path):
+    return Peer(stage, tmp_path)
 
 
 def test_write_and_read_that_follows_it_are_one_exchange(stage, peer):
     """The write holds for as many answers as it has lines with a question."""
     peer.sends(wire.Write(2, 1, b"A?\nB\nC?\n"), wire.Read(3, 1, 100, after=2))
-    ticket = stage.resource._running
-    assert (ticket.call, ticket.holds, ticket.answers) == ("write", True, 2)
     stage.child.does(value=9)
+    other = stage.submit(stage.opened())
     stage.child.does(b"a\n")
     assert peer.heard() == [wire.Reply(2, 0, 9, effect="done"), wire.Reply(3, 0, data=b"a\n", effect="done")]
+    assert other.is_open
+    peer.sends(wire.Read(4, 1, 100))
+    stage.child.does(b"c\n")
+    assert stage.child.running.call == "query"
 
 
 def test_read_after_a_write_that_failed_is_not_carried_out(stage, peer):
@@ -120,6 +36,66 @@ def test_read_after_a_write_that_failed_is_not_carried_out(stage, peer):
     peer.sends(wire.Write(2, 1, b"A?"), wire.Read(3, 1, 100, after=2))
     stage.child.fails("VI_ERROR_IO", dirty=True)
     assert peer.tokens() == [(2, "VI_ERROR_IO"), (3, "WRITE_FAILED")]
+
+
+@pytest.mark.parametrize("after", [None, 17, 2])
+def test_read_depends_on_the_write_that_it_names_and_on_no_other(stage, peer, after):
+    """That is the newest of its session, once: a second read may be a second attempt."""
+    peer.sends(wire.Write(2, 1, b"A?"), wire.Write(3, 1, b"B"), wire.Read(4, 1, 100, after=after))
+    stage.child.fails("VI_ERROR_IO", dirty=True)
+    while stage.child.running.call != "write":
+        stage.child.does()
+    stage.child.does()
+    assert stage.child.running.call == "read"
+    assert peer.tokens() == [(2, "VI_ERROR_IO"), (3, "")]
+
+
+def test_read_names_a_write_only_once(stage, peer):
+    """It failed as told; who reads again wants to see what there is."""
+    peer.sends(wire.Write(2, 1, b"A?"))
+    stage.child.fails("VI_ERROR_IO", dirty=True)
+    for number in (3, 4):
+        peer.sends(wire.Read(number, 1, 100, after=2))
+    assert peer.tokens() == [(2, "VI_ERROR_IO"), (3, "WRITE_FAILED")]
+    assert stage.child.running.call == "read"
+
+
+def test_long_answer_comes_in_pieces(stage, peer):
+    """Each as soon as the child has it; the reply ends it."""
+    peer.sends(wire.Read(2, 1, 1000))
+    stage.child.starts()
+    stage.child.gives(b"12345")
+    assert peer.heard() == [wire.Piece(2, b"12345")]
+    stage.child.does(b"678\n")
+    assert peer.heard() == [wire.Reply(2, 0, data=b"678\n", effect="done")]
+
+
+def test_child_waits_for_a_client_that_does_not_keep_up(stage, peer):
+    """Nobody's memory is filled by an answer, and no process is killed for a slow network."""
+    peer.sends(wire.Read(2, 1, 1 << 30))
+    stage.child.starts()
+    stage.child.gives(b"1")
+    assert not stage.child.is_paused
+    peer.line.is_full = True
+    stage.child.gives(b"2")
+    assert stage.child.is_paused
+    stage.pass_time(TIMEOUT + GRACE + 100)
+    assert not stage.child.is_being_killed
+    peer.line.is_read()
+    assert not stage.child.is_paused
+    stage.child.does(b"3")
+    assert [getattr(answer, "data", None) for answer in peer.heard()] == [b"1", b"2", b"3"]
+
+
+def test_child_does_not_wait_for_a_client_that_is_gone(stage, peer):
+    """Others want it."""
+    peer.line.is_full = True
+    peer.sends(wire.Read(2, 1, 1 << 30))
+    stage.child.starts()
+    stage.child.gives(b"1")
+    assert stage.child.is_paused
+    peer.leaves()
+    assert not stage.child.is_paused
 
 
 @pytest.mark.parametrize("length", [STATE_LIMIT, STATE_LIMIT + 1])
@@ -130,7 +106,15 @@ def test_text_of_an_attribute_has_a_limit(stage, peer, length):
         assert peer.tokens() == [(2, "BAD_ARGUMENT")]
         assert stage.child.runs == []
     else:
-        assert stage.child.running.arguments == [TMO_VALUE, "x" * length]
+        assert stage.child.running.arguments == [TMO_VALUE, b"x" * length]
+
+
+def test_text_of_an_attribute_is_text_when_it_is_set_again(stage, peer):
+    """On the pipe it travels as bytes; a new process is given what was set."""
+    peer.sends(wire.SetAttribute(2, 1, 0x3FFF0001, "äöü"))
+    stage.child.does()
+    stage.child.dies()
+    assert stage.child.order.attributes == [(0x3FFF0001, "äöü")]
 
 
 def test_attribute_is_on_record_with_its_number_and_state(stage, peer):
@@ -140,22 +124,26 @@ def test_attribute_is_on_record_with_its_number_and_state(stage, peer):
     assert stage.house.audit.of("command", command=f"set_attribute {TMO_VALUE} 5000")
 
 
+def test_attribute_is_read_from_the_child(stage, peer):
+    """Whatever type it has."""
+    for number, state in enumerate((True, 9600, 1.5, "ASRL1::INSTR"), 2):
+        peer.sends(wire.GetAttribute(number, 1, 0x3FFF0021))
+        assert stage.child.running.arguments == [0x3FFF0021]
+        stage.child.does(value=state)
+        assert peer.heard() == [wire.Reply(number, 0, state, effect="done")]
+
+
+def test_state_of_the_lock_is_known_here(stage, peer):
+    """The library knows nothing of the daemon's locks: VI_ATTR_RSRC_LOCK_STATE never goes to the child."""
+    peer.sends(wire.GetAttribute(2, 1, VI_ATTR_RSRC_LOCK_STATE), wire.Lock(3, 1, 1, 0, None))
+    peer.sends(wire.GetAttribute(4, 1, VI_ATTR_RSRC_LOCK_STATE))
+    assert [(reply.id, reply.value) for reply in peer.heard()] == [(2, 0), (3, None), (4, 1)]
+    assert stage.child.runs == []
+
+
 def test_name_of_a_program_has_a_limit(peer):
     """Every record has it."""
     assert peer.client.name == "x" * NAME_LIMIT
-
-
-def test_unfinished_writes_have_a_limit_all_together(peer, monkeypatch):
-    """However many requests they belong to; what was sent as a whole does not count any more."""
-    monkeypatch.setattr("front_proc.wire_conversation.WRITE_LIMIT", 1000)
-    for number in range(2, 20):
-        peer.sends(wire.Part(number, bytes(400)), wire.Write(number, 1, b"x"))
-    assert not peer.line.is_over
-    for number in range(20, 23):
-        peer.sends(wire.Part(number, bytes(400)))
-    assert peer.line.is_over
-    assert peer.heard()[-1].token == "BAD_ARGUMENT"
-    assert WRITE_LIMIT == 1 << 28
 
 
 @pytest.mark.parametrize(
@@ -163,10 +151,14 @@ def test_unfinished_writes_have_a_limit_all_together(peer, monkeypatch):
     [
         wire.Write(2, 1, b"VOLT 1"),
         wire.Read(2, 1, 100),
-        wire.Clear(2, 1),
-        wire.ReadStb(2, 1),
+        wire.Call(2, 1, "clear", []),
+        wire.GetAttribute(2, 1, TMO_VALUE),
+        wire.SetAttribute(2, 1, TMO_VALUE, 1),
+        wire.Lock(2, 1, 1, 0, None),
+        wire.EnableEvent(2, 1, 0x3FFF200B),
         wire.Open(2, NAME, 0, 0),
         wire.ListResources(2),
+        wire.Resolve(2, "scope"),
         wire.Find(2, NAME),
     ],
     ids=lambda request: type(request).__name__,
@@ -194,19 +186,63 @@ def test_request_that_came_to_no_instrument_is_on_record_when_it_failed(stage, p
 
 def test_fault_of_our_own_costs_one_reply(stage, peer):
     """It goes to the log and on record; the client hears of it, and goes on."""
-    peer.sends(wire.ListResources(2), wire.ReadStb(3, 1))
+    peer.sends(wire.ListResources(2), wire.Call(3, 1, "read_stb", []))
     stage.child.does(value=4)
     assert peer.tokens() == [(2, "INTERNAL_ERROR"), (3, "")]
     assert len(peer.front.faults) == 1
     assert [noted[:3] for noted in peer.front.noted] == [("listresources", "INTERNAL_ERROR", "maybe")]
 
 
+def test_requests_that_wait_have_a_limit(stage, peer):
+    """Each has a task of its own; no client may have as many as it likes."""
+    peer.front.may_open.clear()
+    peer.sends(*(wire.Open(number, NAME, 0, 0) for number in range(2, SESSION_LIMIT + 3)))
+    assert peer.tokens() == [(SESSION_LIMIT + 2, "QUEUE_FULL")]
+    peer.leaves()
+
+
+def test_sessions_of_a_connection_have_a_limit(stage, peer, monkeypatch):
+    """A program that never closes any."""
+    monkeypatch.setattr("front_proc.wire_conversation.SESSION_LIMIT", 3)
+    for number in range(2, 5):
+        peer.sends(wire.Open(number, NAME, 0, 0))
+    assert peer.tokens() == [(2, ""), (3, ""), (4, "VI_ERROR_ALLOC")]
+    peer.sends(wire.Close(5, 1), wire.Open(6, NAME, 0, 0))
+    assert peer.tokens() == [(5, ""), (6, "")]
+
+
 def test_nothing_of_a_closed_session_is_remembered(stage, peer):
     """Neither it nor the write that a read might have followed."""
     peer.sends(wire.Write(2, 1, b"A?"))
     stage.child.does(value=2)
+    session = peer.session
     peer.sends(wire.Close(3, 1))
     peer.sends(wire.Read(4, 1, 100, after=2))
     assert peer.tokens() == [(2, ""), (3, ""), (4, "NO_RESOURCE")]
-    assert peer.conversation._posted == {}
-    assert peer.conversation._sessions == {}
+    for kept in (peer.conversation._written, peer.conversation._sessions, peer.conversation._opened_by):
+        assert kept == {}
+    assert session not in stage.resource.sessions
+
+
+def test_nothing_of_a_request_that_ended_is_remembered(stage, peer):
+    """A connection may last for months."""
+    peer.sends(wire.Write(2, 1, b"VOLT 1"), wire.Call(3, 1, "nonsense", []), wire.Read(4, 9, 1), wire.Find(5, NAME))
+    stage.child.does()
+    assert len(peer.heard()) == 4
+    for kept in (peer.conversation._tickets, peer.conversation._tasks, peer.conversation._spools):
+        assert kept == {}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [frame(b"\xc1"), b"\xff\xff\xff\xff", wire.encode(wire.Hello(wire.VERSION))],
+    ids=["no message", "no frame", "second hello"],
+)
+def test_what_is_no_request_ends_the_conversation(stage, peer, data):
+    """One word why, on record; what follows is not looked at."""
+    peer.sends_bytes(data + wire.encode(wire.Write(2, 1, b"VOLT 1")))
+    [refused] = peer.heard()
+    assert (type(refused), refused.token) == (wire.Refused, "BAD_PROTOCOL")
+    assert peer.line.is_over
+    assert peer.front.audit.of("rejected", outcome="BAD_PROTOCOL")
+    assert stage.child.runs == []

@@ -1,0 +1,61 @@
+"""The table of all `[[resource]]` rows: what holds for a resource, who is configured, and whose alias is what.
+
+Pure. Runs in the front. Names are compared as VISA has them: canonical, in any case.
+"""
+
+import fnmatch
+import re
+from collections.abc import Iterable
+
+from front_proc.resource_settings import DEFAULTS, EffectiveSettings, ResourceSettings
+
+#: A pattern whose first part lacks the board that every canonical name has: VISA takes it for 0 (VPP-4.3, 4.3.1).
+_NO_BOARD = re.compile(r"^(gpib|prlgx-tcpip|pxi|tcpip|usb|vxi)::")
+
+
+class ResourceTable:
+    """All rows, for a daemon whose own VISA library is `library`. A match by name is expected to be canonical."""
+
+    def __init__(self, rows: Iterable[ResourceSettings], library: str) -> None:
+        self.rows = tuple(rows)
+        self._library = library
+        self._fits = [(_fit(row), row) for row in self.rows]
+        by_name = [row for row in self.rows if not row.is_pattern]
+        self._spellings = {row.match.casefold(): row.match for row in reversed(by_name)}
+        self._aliases = {row.name.casefold(): self.spelling(row.match) for row in by_name if row.name is not None}
+        #: The resources that are configured by name, each once, in the order of the file.
+        self.listed = tuple(dict.fromkeys(self.spelling(row.match) for row in by_name))
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """The libraries that may find resources of theirs; not those of rows by name, which are listed anyway."""
+        others = (row.given["library"] for row in self.rows if row.is_pattern and "library" in row.given)
+        return tuple(dict.fromkeys((self._library, *others)))
+
+    def of(self, resource: str) -> EffectiveSettings:
+        """What holds for a resource, by its canonical name."""
+        settings = DEFAULTS | {"library": self._library}
+        name = resource.casefold()
+        for fit, row in self._fits:
+            if fit.fullmatch(name):
+                settings |= row.given
+        return EffectiveSettings(**settings)
+
+    def resource_of(self, alias: str) -> str | None:
+        """The canonical name of the resource with that alias."""
+        return self._aliases.get(alias.casefold())
+
+    def aliases_of(self, resource: str) -> list[str]:
+        """A resource's aliases as they are written, in the order of the file."""
+        name = self.spelling(resource)
+        return [row.name for row in self.rows if row.name is not None and self.resource_of(row.name) == name]
+
+    def spelling(self, resource: str) -> str:
+        """A canonical name as it is configured, where that differs by nothing but case; else as it is."""
+        return self._spellings.get(resource.casefold(), resource)
+
+
+def _fit(row: ResourceSettings) -> re.Pattern[str]:
+    """What fits the case-folded names of the row's resources."""
+    match = row.match.casefold()
+    return re.compile(fnmatch.translate(_NO_BOARD.sub(r"\g<1>0::", match)) if row.is_pattern else re.escape(match))

@@ -1,0 +1,448 @@
+"""The service at one instrument: each command from its acceptance to its one outcome.
+
+Runs in the front, one for each resource. At most one order is with the child, all other tickets wait here: for their
+turn, for the answers of others (the hold), for nobody's lock. Between them the daemon has errands of its own with the
+child: emptying it of old answers, reading ahead, polling the status byte. Every accepted ticket ends in `finish`,
+exactly once, whatever happens to the process.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import cast
+
+from front_proc.attributes import ResourceAttributes
+from front_proc.errands import ERRAND, LOST, Errands
+from front_proc.event_service import EventService
+from front_proc.events import MAV
+from front_proc.hold import Hold
+from front_proc.keeper import House, Keeper
+from front_proc.lifecycle import REFUSING, Event, State
+from front_proc.lock_service import LockService
+from front_proc.queue import FairQueue
+from front_proc.resource_settings import EffectiveSettings
+from front_proc.sessions import VI_ATTR_SEND_END_EN, Session
+from front_proc.spool import Spool
+from front_proc.tickets import FREE_CALLS, WRITES, Outcome, Ticket, Traffic, failed
+from instrument_proc import pipe
+from pyvisa_daemon.errors import Effect
+from pyvisa_daemon.program_message import contains_query
+
+#: Seconds to the child's `started`.
+STARTED_TIME = 2.0
+
+#: Seconds a ticket may wait in the queue, and how many one client may have there.
+QUEUE_TIME = 120.0
+QUEUE_LIMIT = 64
+
+#: Seconds between two attempts to reach an instrument that cannot be reached.
+OFFLINE_TIME = 1.0
+
+
+class Service:
+    """The tickets of one resource, whose `sessions` and process others look after."""
+
+    def __init__(
+        self, house: House, name: str, keeper: Keeper, sessions: set[Session], settings: EffectiveSettings
+    ) -> None:
+        self._house = house
+        self._name = name
+        self._keeper = keeper
+        self._sessions = sessions
+        self._settings = settings
+        self._loop = asyncio.get_running_loop()
+        self.attributes = ResourceAttributes()
+        self.locks = LockService(name, self._record, self.dispatch)
+        self.events = EventService(name, self.submit, settings.srq_poll)
+        #: Does its interface mark the END of a message?
+        self.marks_end = False
+        self._queue = FairQueue()
+        self._hold = Hold()
+        self._running: Ticket | None = None
+        self._errands = Errands(keeper, house.grace)
+        self._is_paused = False
+        self._last_ticket = ERRAND
+        self._queue_timer: asyncio.TimerHandle | None = None
+        self._poll_timer: asyncio.TimerHandle | None = None
+        self._retry_at = 0.0
+
+    @property
+    def is_busy(self) -> bool:
+        return self._running is not None or self._errands.is_under_way
+
+    @property
+    def queued(self) -> int:
+        return len(self._queue)
+
+    # Accepting.
+
+    def submit(self, ticket: Ticket) -> None:
+        """Accept a command; its outcome comes through `ticket.on_outcome`, perhaps at once."""
+        now = time.monotonic()
+        self._last_ticket += 1
+        ticket.number = self._last_ticket
+        ticket.queued_at = now
+        if ticket.call == "set_attribute" and self._is_local(ticket):
+            ticket.traffic = Traffic.ASIDE
+        refusal = self._refusal_at_once(ticket, now)
+        if refusal is not None:
+            self.finish(ticket, refusal)
+        elif not self._is_answered_ahead(ticket):
+            self._queue.add(ticket)
+            if self._keeper.state is State.OFFLINE:
+                self._retry_at = now + OFFLINE_TIME
+                self._keeper.fire(Event.WANTED)
+            self.dispatch()
+
+    def _is_local(self, ticket: Ticket) -> bool:
+        return ticket.arguments[0] in self.attributes.defaults
+
+    def _refusal_at_once(self, ticket: Ticket, now: float) -> Outcome | None:
+        """Why this command is not even queued; None if it is."""
+        session, state = ticket.session, self._keeper.state
+        if session not in self._sessions:
+            return failed("NO_RESOURCE", f"the session on {self._name} is closed")
+        if state in REFUSING:
+            session.generation = None
+            return self._keeper.refusal
+        if state is State.OFFLINE and now < self._retry_at:
+            session.generation = None
+            return failed("VI_ERROR_CONN_LOST", self._keeper.refusal.text)
+        if self._is_locked_out(ticket):
+            return self.locks.refusal()
+        if self._queue.waiting_of(session.client) >= QUEUE_LIMIT:
+            return failed("QUEUE_FULL", f"{QUEUE_LIMIT} commands of this client wait for {self._name}")
+        return None
+
+    def _is_locked_out(self, ticket: Ticket) -> bool:
+        is_free = ticket.call in FREE_CALLS or (ticket.call == "set_attribute" and ticket.traffic is Traffic.ASIDE)
+        return not is_free and self.locks.excludes(ticket.session)
+
+    def _is_answered_ahead(self, ticket: Ticket) -> bool:
+        """Serve a read from what was read ahead, if its session has nothing else under way."""
+        session = ticket.session
+        if ticket.traffic is not Traffic.ANSWER or not session.ahead or _is_void(ticket):
+            return False
+        is_first = self._queue.head(lambda other: other.session is session) in (None, ticket)
+        if not is_first or (self._running is not None and self._running.session is session):
+            return False
+        count = ticket.arguments[0] if ticket.arguments else None
+        data, status = session.ahead.take(count if isinstance(count, int) else None)
+        self.finish(ticket, Outcome(status, data=data))
+        return True
+
+    def abandon(self, ticket: Ticket) -> None:
+        """Its client waits no more: what has not begun does not begin."""
+        for waiting in self._queue.withdraw(lambda other: other is ticket):
+            self.finish(waiting, failed("CLIENT_GONE", "whoever asked waits no more"))
+
+    def left(self, session: Session) -> None:
+        """`session` is closed: what it has waiting is not executed, what runs goes on to its end."""
+        self.fail(lambda ticket: ticket.session is session, failed("CLIENT_GONE"))
+        running = self._running
+        if running is not None and running.session is session:
+            self.resume()
+            if session.timeout_ms is None:
+                self._prolong(running)  # nobody else would ever end it
+        self._hold.left(session)
+        self.events.left(session)
+        self.locks.left(session)
+        session.ahead.clear()
+
+    def fail(self, belongs: Callable[[Ticket], bool], outcome: Outcome) -> None:
+        """End waiting tickets with `outcome`."""
+        for ticket in self._queue.withdraw(belongs):
+            self.finish(ticket, outcome)
+
+    # One exit for every ticket.
+
+    def finish(self, ticket: Ticket, outcome: Outcome) -> None:
+        """The end of a ticket: one reply, one audit record."""
+        assert ticket.outcome is None, "a ticket ends once"
+        ticket.outcome = outcome
+        now = time.monotonic()
+        try:
+            ticket.on_outcome(outcome)
+        except Exception as error:  # whoever asked may be in any state; the instrument's affairs must go on
+            self._house.note_fault(error)
+        if isinstance(ticket.data, Spool):
+            ticket.data.close()
+        began = ticket.dispatched_at or now
+        size = ticket.received + len(outcome.data)
+        self._record(ticket.session, ticket.command, outcome, began - ticket.queued_at, now - began, size)
+
+    def _record(
+        self, session: Session, command: str, outcome: Outcome, waited: float, ran: float, size: int = 0
+    ) -> None:
+        self._house.audit.record(
+            "command",
+            **session.client.who(),
+            resource=self._name,
+            generation=self._keeper.generation,
+            command=command,
+            outcome=outcome.token if outcome.failed else "ok",
+            effect=outcome.effect.value,
+            waited_ms=round(waited * 1000, 3),
+            ran_ms=round(ran * 1000, 3),
+            bytes=size,
+        )
+
+    # Serving.
+
+    def opened(self, report: pipe.Opened) -> None:
+        """A new process has the session open."""
+        self.marks_end = report.ends
+        self.events.marks_end = report.ends
+        self.attributes.opened(report.attributes)
+        # A new connection to a socket is a line of its own; a bus and a serial line are what they were.
+        self._hold = self._hold.reopened(marks_end=report.ends, is_new_line=self._name.endswith("::SOCKET"))
+        self._is_paused = False
+        for session in self._sessions:
+            session.begin(marks_end=report.ends)
+
+    def dispatch(self) -> None:
+        """Give the child its next order, if it is idle and somebody's turn has come."""
+        while self._keeper.state is State.READY and not self._errands.is_under_way:
+            now = time.monotonic()
+            if self._polls_now(now):
+                break
+            if self._hold.holder is not None and self._is_hold_over(self._hold.holder, now):
+                self._end_hold(self._hold.holder)
+                continue
+            ticket = self._next()
+            if ticket is None:
+                break
+            self._serve(ticket)
+        if self._queue:
+            self._watch_queue()
+
+    def _next(self) -> Ticket | None:
+        holder = self._hold.holder
+        if holder is None:
+            return self._queue.head()
+        ticket = self._queue.head(lambda other: other.session is holder or other.traffic is Traffic.ASIDE)
+        if ticket is not None and self._hold.ends_with(ticket, self._may_ask(ticket)):
+            return self._queue.head()
+        return ticket
+
+    def _may_ask(self, ticket: Ticket) -> bool:
+        message = ticket.beginning
+        return ticket.call in WRITES and self._settings.hold.answers(message, contains_query(message)) > 0
+
+    def _serve(self, ticket: Ticket) -> None:
+        refusal = self._refusal_in_turn(ticket)
+        if refusal is None and self._hold.needs_resync(ticket):
+            self._errands.resynchronise(self._hold)
+            return
+        self._queue.take(ticket)
+        if refusal is not None:
+            self.finish(ticket, refusal)
+        elif not self._is_answered_ahead(ticket):
+            self._run(ticket)
+
+    def _refusal_in_turn(self, ticket: Ticket) -> Outcome | None:
+        """Why a ticket whose turn has come is not carried out after all."""
+        if _is_void(ticket):
+            return failed("WRITE_FAILED")
+        if self._is_locked_out(ticket):
+            return self.locks.refusal()
+        session = ticket.session
+        if session.generation != self._keeper.generation:
+            session.generation = self._keeper.generation
+            text = f"{self._name} was opened anew since ({self._keeper.reason}); check its settings"
+            return failed("SESSION_RESET", text)
+        return None
+
+    def _run(self, ticket: Ticket) -> None:
+        self._running = ticket
+        ticket.dispatched_at = time.monotonic()
+        if ticket.call in WRITES:
+            self._read_message_in(ticket)
+        elif ticket.call in ("query", "query_block", "clear"):
+            ticket.session.begin(marks_end=self.marks_end)  # whatever was begun or unread, this is something new
+        changes = self.attributes.changes(ticket.session)
+        self._keeper.fire(Event.DISPATCHED)
+        self._keeper.arm(STARTED_TIME)
+        assert self._keeper.child is not None
+        self._keeper.child.run(pipe.Run(ticket.number, ticket.call, ticket.arguments, changes), ticket.data)
+
+    def _read_message_in(self, ticket: Ticket) -> None:
+        """What a write asks for."""
+        session, lexer = ticket.session, ticket.session.lexer
+        if self.marks_end:
+            session.ahead.clear()  # a new message takes the place of an old answer (IEEE 488.2, 6.3.2.3)
+        ends = session.attribute(VI_ATTR_SEND_END_EN) != 0  # a program may set VI_FALSE, which is no bool
+        asked, last = 0, b""
+        for piece in ticket.pieces():
+            asked += lexer.feed(last, ends=False)
+            last = piece
+        asked += lexer.feed(last, ends=ends)
+        ticket.answers = self._settings.hold.answers(ticket.beginning, asked)
+        ticket.is_unfinished = lexer.is_unfinished
+
+    def reported(self, report: pipe.Report) -> None:
+        """The process says something."""
+        if isinstance(report, pipe.Happened):
+            self.events.happened(report.event, report.attributes)
+        elif getattr(report, "ticket", None) == ERRAND:
+            self._errands.reported(report)
+        elif self._running is not None and getattr(report, "ticket", None) == self._running.number:
+            self._ticket_reported(self._running, report)
+        # Anything else is of a command that had its outcome already.
+
+    def _ticket_reported(self, ticket: Ticket, report: pipe.Report) -> None:
+        match report:
+            case pipe.Done():
+                self._done(ticket, report)
+            case pipe.Piece():
+                self._prolong(ticket)
+                ticket.received += len(report.data)
+                self._hold.heard(ticket, report.data)
+                ticket.on_piece(report.data)
+            case pipe.Started():
+                ticket.is_started = True
+                self._prolong(ticket)
+            case pipe.Written() | pipe.Progress():
+                self._prolong(ticket)
+
+    def _done(self, ticket: Ticket, report: pipe.Done) -> None:
+        outcome = Outcome(report.status, report.value, report.data, report.token, report.effect, report.text)
+        self._hold.ended(ticket, outcome, report.dirty, time.monotonic())
+        session = ticket.session
+        if session not in self._sessions:
+            self._hold.left(session)  # it closed meanwhile
+        if outcome.failed:
+            if ticket.traffic is not Traffic.ASIDE:
+                session.begin(marks_end=self.marks_end)
+            if not ticket.is_started:
+                self.attributes.are_unknown()
+        elif ticket.call == "set_attribute":
+            attribute, state = cast(tuple[int, pipe.State | bytes], ticket.arguments)
+            self.attributes.were_set(session, attribute, state.decode() if isinstance(state, bytes) else state)
+        elif ticket.call == "read_stb":
+            mav = MAV if session.ahead and self.marks_end else 0
+            outcome = self.events.status_byte(ticket, outcome, mav)
+        if outcome.status == LOST:
+            session.generation = None
+        self._running = None  # not before: a fault of ours on the way here costs this ticket its process, not its reply
+        self.resume()
+        self.finish(ticket, outcome)
+        if outcome.status == LOST:
+            self._keeper.lost(report.text)
+        else:
+            self._keeper.fire(Event.DONE)
+
+    def fail_running(self, token: str, text: str) -> None:
+        """The process that had a command is dead."""
+        ticket, self._running = self._running, None
+        self._errands.forget()
+        if ticket is None:
+            return  # it ended while its process was being killed
+        ticket.session.generation = None
+        effect = Effect.MAYBE if ticket.is_started else Effect.NONE
+        failure = failed(token, f"{self._name}: {text}", effect)
+        self._hold.ended(ticket, failure, ticket.is_started, time.monotonic())
+        self.finish(ticket, failure)
+        # What it sent meanwhile it sent unknowing.
+        outcome = failed("SESSION_RESET", f"{self._name}: not executed, {text}")
+        self.fail(lambda waiting: waiting.session is ticket.session, outcome)
+
+    def fail_queued(self, refusal: Outcome) -> None:
+        """Nothing that waits will be carried out."""
+        self._errands.forget()
+        for ticket in self._queue.withdraw(lambda _: True):
+            ticket.session.generation = None
+            self.finish(ticket, refusal)
+
+    # Deadlines, and clients that are slower than their instrument.
+
+    def _prolong(self, ticket: Ticket) -> None:
+        """`ticket` has its time anew, unless its process is to die: that does not wait for what it still says."""
+        if self._keeper.state is State.BUSY and not self._is_paused:
+            self._keeper.arm(self._call_time(ticket))
+
+    def _call_time(self, ticket: Ticket) -> float | None:
+        """Seconds for one VISA call of `ticket`: its timeout and the grace; an infinite one ends with its client."""
+        timeout_ms = ticket.session.timeout_ms
+        if timeout_ms is None:
+            return None if ticket.session in self._sessions else self._house.grace
+        return max(timeout_ms / 1000 + self._house.grace, self._settings.deadline)
+
+    def pause(self) -> None:
+        """Whoever is being answered does not keep up: the child waits, and that is no fault of its own."""
+        if self._running is not None and self._keeper.child is not None and not self._is_paused:
+            self._is_paused = True
+            self._keeper.child.pause()
+            self._keeper.arm(None)
+
+    def resume(self) -> None:
+        """Whoever is being answered has room again, or is gone."""
+        if not self._is_paused:
+            return
+        self._is_paused = False
+        if self._keeper.child is not None:
+            self._keeper.child.resume()
+        if self._running is not None:
+            self._prolong(self._running)
+
+    # Waiting.
+
+    def _is_hold_over(self, holder: Session, now: float) -> bool:
+        waiting = (ticket for ticket in self._queue if ticket.traffic is not Traffic.ASIDE)
+        somebody_waits = any(ticket.session is not holder and not self._is_locked_out(ticket) for ticket in waiting)
+        return somebody_waits and (self.locks.excludes(holder) or self._hold.is_over(now))
+
+    def _watch_queue(self) -> None:
+        """Look again when the oldest ticket has waited too long, or a hold runs out, whichever is first."""
+        if self._queue_timer is not None:
+            self._queue_timer.cancel()
+        moments = [min(ticket.queued_at for ticket in self._queue) + QUEUE_TIME]
+        now, hold_ends = time.monotonic(), self._hold.expires_at()
+        if hold_ends is not None and hold_ends > now and self._keeper.state is State.READY:
+            moments.append(hold_ends)
+        self._queue_timer = self._loop.call_later(max(0.001, min(moments) - now), self._look_at_queue)
+
+    def _look_at_queue(self) -> None:
+        oldest = time.monotonic() - QUEUE_TIME
+        outcome = failed("QUEUE_TIMEOUT", f"waited {QUEUE_TIME:g} s for {self._name}")
+        self.fail(lambda ticket: ticket.queued_at <= oldest, outcome)
+        self.dispatch()
+
+    def may_retry(self) -> None:
+        """An operator says that it can be reached again."""
+        self._retry_at = 0.0
+
+    def stop_waiting(self) -> None:
+        """Nothing of it is left to be done."""
+        self.locks.stop_waiting()
+        for timer in (self._queue_timer, self._poll_timer):
+            if timer is not None:
+                timer.cancel()
+
+    # Between the commands.
+
+    def _end_hold(self, holder: Session) -> None:
+        """Others wait: whatever the holder is owed is read ahead, or given up."""
+        if self._hold.can_be_read_ahead:
+            self._errands.read_ahead(self._hold, holder, self.attributes)
+        else:
+            self._hold.give_up()
+
+    def _polls_now(self, now: float) -> bool:
+        """Poll the status byte if it is time to; else see to it that it will be."""
+        if self._poll_timer is not None:
+            self._poll_timer.cancel()
+            self._poll_timer = None
+        moment = self.events.poll_at
+        if moment is None:
+            return False
+        if now < moment:
+            self._poll_timer = self._loop.call_later(moment - now, self.dispatch)
+            return False
+        self._errands.poll(lambda report: self.events.polled(report, time.monotonic()))
+        return True
+
+
+def _is_void(ticket: Ticket) -> bool:
+    """Has the write failed that it depends on?"""
+    return ticket.after is not None and ticket.after.outcome is not None and ticket.after.outcome.failed

@@ -1,0 +1,102 @@
+"""What a setting's value may be, and what is said of one that is not: for the daemon's settings and a resource's.
+
+Pure but for looking whether a file is there. An accept function takes what was typed or what the TOML file has, returns
+the value as it is used, and raises ValueError or the like for what is no such value.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+class SettingsError(Exception):
+    """A setting that is not accepted: the text names it and what is."""
+
+
+class WrongValueError(ValueError):
+    """A value that is not accepted, for a reason that is told with it."""
+
+
+def port(value: Any) -> int:
+    number = int(value)
+    if number != float(value) or not 0 <= number <= 65535:
+        raise ValueError
+    return number
+
+
+def seconds(value: Any) -> float:
+    number = float(value)
+    if not 0 <= number < float("inf"):
+        raise ValueError
+    return number
+
+
+def text(value: Any) -> str:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError
+    return value
+
+
+def path(value: Any) -> Path:
+    return Path(text(value)).expanduser().absolute()
+
+
+def flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
+#: What `library` accepts, in words.
+LIBRARIES = "what pyvisa.ResourceManager() accepts: '@py', '@ivi', or 'FILE.yaml@sim' with a file that is there"
+
+
+def library(value: Any) -> str:
+    """A simulation file must be there; its name is made absolute: children may run in another folder."""
+    file, at, backend = text(value).rpartition("@")
+    if at and file and backend == "sim":
+        file = str(Path(file).expanduser().absolute())
+        if not Path(file).is_file():
+            raise ValueError
+    return f"{file}{at}{backend}"
+
+
+def is_number(value: Any) -> bool:
+    """As TOML has numbers: no text, and true is not 1."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row of a table of settings: `name` as in the file, what it accepts, its default, and help."""
+
+    name: str
+    accept: Callable[[Any], Any]
+    accepted: str
+    default: Any
+    help: str
+
+    @property
+    def field(self) -> str:
+        return self.name.replace("-", "_")
+
+    def taken(self, value: Any, where: str) -> Any:
+        """`value` as it is used. Raises SettingsError, whose text begins with `where`."""
+        try:
+            return self.accept(value)
+        except (ValueError, TypeError, OverflowError, RuntimeError) as error:  # the last: no such user in ~USER
+            reason = f": {error}" if isinstance(error, WrongValueError) else ""
+            raise SettingsError(f"{where}{value!r} is not {self.accepted}{reason}") from error
+
+    def taken_from_file(self, value: Any, where: str) -> Any:
+        """The same for a value of the TOML file, where a number stands without quotes."""
+        if self.accept in (port, seconds) and not is_number(value):
+            raise SettingsError(f"{where}{value!r} is not {self.accepted}")
+        return self.taken(value, where)
+
+
+def named(settings: tuple[Setting, ...], key: str) -> Setting | None:
+    """The row that a key of the file means; `_` may stand for `-`."""
+    name = key.replace("_", "-")
+    return next((setting for setting in settings if setting.name == name), None)
