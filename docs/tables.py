@@ -20,8 +20,9 @@ DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS.parent))
 
 import msgspec  # noqa: E402 - our own packages are found by the line above
+import visa_functions  # noqa: E402 - beside this file
 
-from front_proc import audit, lifecycle, settings, text_commands  # noqa: E402
+from front_proc import audit, lifecycle, resource_settings, settings, text_commands  # noqa: E402
 from pyvisa_daemon import errors, wire  # noqa: E402
 
 Row = tuple[str | None, ...]
@@ -109,9 +110,11 @@ def type_name(annotation: Any) -> str:
     arguments = get_args(annotation)
     if not arguments:
         return names[annotation]
+    inner = [each for each in arguments if each is not ...]
+    shown = [f"({type_name(each)})" if isinstance(each, types.UnionType) else type_name(each) for each in inner]
     if annotation.__origin__ is dict:
-        return f"map of {type_name(arguments[0])} to {type_name(arguments[1])}"
-    return f"array of {type_name(arguments[0])}"
+        return f"map of {shown[0]} to {shown[1]}"
+    return f"array of {shown[0]}" if len(shown) == 1 else f"[{', '.join(shown)}]"
 
 
 def fields_of(message: type[msgspec.Struct]) -> str:
@@ -163,9 +166,33 @@ def all_settings() -> Callable[[str], str]:
     return table(("name", "on the command line", "default", "accepted", "meaning"), rows)
 
 
+def resource_keys() -> Callable[[str], str]:
+    rows = []
+    for row in resource_settings.KEYS:
+        default = "see text" if row.default is None else code(str(row.default))
+        rows.append((code(row.name), default, row.accepted, row.help))
+    return table(("key", "default", "accepted", "meaning"), rows)
+
+
 def audit_events() -> Callable[[str], str]:
     rows = [(code(event), meaning, None) for event, meaning in audit.EVENTS.items()]
     return table(("event", "what it tells", "fields behind `time` and `event`"), rows)
+
+
+# VISA functions.
+
+
+def passed_functions() -> Callable[[str], str]:
+    return table(("function", "VISA", *visa_functions.LIBRARY_HEADS, "test"), visa_functions.passed_rows())
+
+
+def own_functions() -> Callable[[str], str]:
+    heads = ("function", "VISA", "where it is done", *visa_functions.LIBRARY_HEADS, "test")
+    return table(heads, visa_functions.own_rows())
+
+
+def local_functions() -> Callable[[str], str]:
+    return table(("function", "why it stays in the program", "test"), visa_functions.local_rows())
 
 
 # Life cycle.
@@ -233,8 +260,11 @@ TABLES: dict[str, Callable[[], Callable[[str], str]]] = {
         ("pyvisa_daemon.framing", "PIECE_SIZE", "bytes"),
         ("front_proc.wire_conversation", "WRITE_LIMIT", "bytes"),
         ("front_proc.wire_conversation", "SESSION_LIMIT", "sessions"),
-        ("front_proc.resource", "QUEUE_LIMIT", "commands"),
-        ("front_proc.resource", "QUEUE_TIME", "s"),
+        ("front_proc.wire_conversation", "STATE_LIMIT", "characters"),
+        ("front_proc.locks", "KEY_LIMIT", "characters"),
+        ("front_proc.service", "QUEUE_LIMIT", "commands"),
+        ("front_proc.service", "QUEUE_TIME", "s"),
+        ("front_proc.read_ahead", "LIMIT", "bytes"),
         ("front_proc.connection", "OUTPUT_LIMIT", "bytes"),
         ("front_proc.connection", "OUTPUT_HIGH", "bytes"),
         ("front_proc.connection", "STALL_TIME", "s"),
@@ -243,7 +273,11 @@ TABLES: dict[str, Callable[[], Callable[[str], str]]] = {
     "errors-own": own_errors,
     "errors-visa": visa_errors,
     "settings": all_settings,
+    "resource-settings": resource_keys,
     "audit-events": audit_events,
+    "functions-passed": passed_functions,
+    "functions-own": own_functions,
+    "functions-local": local_functions,
     "states": states,
     "events": events,
     "transitions": transitions,
@@ -251,13 +285,18 @@ TABLES: dict[str, Callable[[], Callable[[str], str]]] = {
     "deadlines": lambda: constants(
         ("front_proc.pool", "START_TIME", "s"),
         ("front_proc.keeper", "OPEN_TIME", "s"),
-        ("front_proc.resource", "STARTED_TIME", "s"),
-        ("front_proc.resource", "RESYNC_TIME", "s"),
+        ("front_proc.service", "STARTED_TIME", "s"),
+        ("front_proc.errands", "RESYNC_TIME", "s"),
+        ("front_proc.errands", "READ_AHEAD_MS", "ms"),
+        ("front_proc.errands", "POLL_MS", "ms"),
         ("front_proc.keeper", "CLOSE_TIME", "s"),
         ("front_proc.keeper", "KILL_TIME", "s"),
         ("front_proc.child", "DUMP_TIME", "s"),
-        ("front_proc.resource", "QUEUE_TIME", "s"),
-        ("front_proc.resource", "OFFLINE_TIME", "s"),
+        ("front_proc.service", "QUEUE_TIME", "s"),
+        ("front_proc.hold", "SHORTEST", "s"),
+        ("front_proc.hold", "FOR_INFINITE", "s"),
+        ("front_proc.hold", "LONGEST_POLLING", "s"),
+        ("front_proc.service", "OFFLINE_TIME", "s"),
         ("front_proc.discovery", "SEARCH_TIME", "s"),
         ("front_proc.front", "FINISH_TIME", "s"),
         ("front_proc.front", "CLOSE_TIME", "s"),

@@ -115,12 +115,13 @@ def test_late_answers_are_read_by_whoever_asked_and_never_by_others(program, bob
         nonces_come_home(ann, 2)
 
 
-def test_answer_that_is_left_of_two_that_one_write_asked_for_reaches_nobody(ann, bob):
-    """One read, and its program goes on to other things: the hold ends by time, with the instrument emptied."""
+def test_answer_that_is_left_of_two_waits_for_its_own_program_while_others_are_served(ann, bob):
+    """One read of two: the other is read ahead when somebody waits, and is ann's as it would be locally."""
     ann.timeout = 1000
     ann.write("ECHO? first\nECHO? second")
     assert ann.read() == "first"
     nonces_come_home(bob, 2)
+    assert ann.read() == "second"
     nonces_come_home(ann, 2)
 
 
