@@ -236,6 +236,9 @@ class WireConversation:
         ticket, task = self._tickets.get(request.id), self._tasks.get(request.id)
         if ticket is not None:
             ticket.session.resource.service.abandon(ticket)
+        if (spool := self._spools.get(request.id)) is not None:
+            spool.close()
+            self._spools[request.id] = None  # what else comes of it is dropped, and the write fails
         if task is not None and not task.done():
             task.cancel()
         elif request.id in self._opened_by:  # its reply has crossed this

@@ -60,6 +60,15 @@ def test_other_requests_are_served_between_the_parts(stage, peer):
     assert peer.tokens() == [(3, "")]
 
 
+def test_long_write_that_is_abandoned_before_it_is_whole_is_not_carried_out(stage, peer):
+    """Ctrl-C while it was being sent: the rest of it is on its way already."""
+    peer.sends(wire.Part(2, b"VOLT "), wire.Abandon(2), wire.Part(2, b"1"), wire.Write(2, 1, b"2\n"))
+    assert stage.child.runs == []
+    peer.sends(wire.Write(3, 1, b"VOLT 3\n"))
+    stage.child.does()
+    assert [run.data for run in stage.child.runs] == [b"VOLT 3\n"]
+
+
 def test_long_question_holds_as_any_other(stage, peer):
     """Wherever its question mark is."""
     peer.sends(wire.Part(2, b"DATA #3100" + bytes(100)), wire.Write(2, 1, b";MEAS?\n"))
