@@ -20,7 +20,7 @@ from typing import cast
 
 import msgspec
 
-from front_proc.spool import Spool
+from front_proc.spool import LongMessage
 from instrument_proc import pipe
 from instrument_proc.spawn import ChildSettings, run_child
 from pyvisa_daemon.framing import FrameError, FrameReader, pieces
@@ -89,7 +89,7 @@ class ChildProcess(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.write(pipe.encode_framed(order))
 
-    def run(self, order: pipe.Run, data: bytes | Spool) -> None:
+    def run(self, order: pipe.Run, data: bytes | LongMessage) -> None:
         """`send` for a Run with its data: what is too long for one frame follows as fast as the child takes it."""
         if isinstance(data, bytes) and len(data) <= 1 << 16:
             self.send(msgspec.structs.replace(order, data=data) if data else order)
@@ -99,8 +99,12 @@ class ChildProcess(asyncio.BufferedProtocol):
         self._feed()
 
     def _feed(self) -> None:
-        while not self._is_full and (piece := next(self._following, None)) is not None:
-            self.send(pipe.Part(piece))
+        try:
+            while not self._is_full and (piece := next(self._following, None)) is not None:
+                self.send(pipe.Part(piece))
+        except OSError as error:  # it has been told of more than it will get: nothing can be said to it any more
+            self._following = iter(())
+            self.on_garbage(f"its message cannot be read from the disk: {error.strerror}")
 
     def pause(self) -> None:
         """Take no more reports for now: whoever they are for does not keep up."""

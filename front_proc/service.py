@@ -22,7 +22,7 @@ from front_proc.lock_service import LockService
 from front_proc.queue import FairQueue
 from front_proc.resource_settings import EffectiveSettings
 from front_proc.sessions import VI_ATTR_SEND_END_EN, Session
-from front_proc.spool import Spool
+from front_proc.spool import LongMessage, Overheard, Spool
 from front_proc.tickets import FREE_CALLS, WRITES, Outcome, Ticket, Traffic, failed
 from instrument_proc import pipe
 from pyvisa_daemon.errors import Effect
@@ -256,29 +256,32 @@ class Service:
     def _run(self, ticket: Ticket) -> None:
         self._running = ticket
         ticket.dispatched_at = time.monotonic()
-        if ticket.call in WRITES:
-            self._read_message_in(ticket)
+        if ticket.call in WRITES and self.marks_end:
+            ticket.session.ahead.clear()  # a new message takes the place of an old answer (IEEE 488.2, 6.3.2.3)
         elif ticket.call in ("query", "query_block", "clear"):
             ticket.session.begin(marks_end=self.marks_end)  # whatever was begun or unread, this is something new
+        message = self._overheard(ticket) if ticket.call in WRITES else ticket.data
         changes = self.attributes.changes(ticket.session)
         self._keeper.fire(Event.DISPATCHED)
         self._keeper.arm(STARTED_TIME)
         assert self._keeper.child is not None
-        self._keeper.child.run(pipe.Run(ticket.number, ticket.call, ticket.arguments, changes), ticket.data)
+        self._keeper.child.run(pipe.Run(ticket.number, ticket.call, ticket.arguments, changes), message)
 
-    def _read_message_in(self, ticket: Ticket) -> None:
-        """What a write asks for."""
-        session, lexer = ticket.session, ticket.session.lexer
-        if self.marks_end:
-            session.ahead.clear()  # a new message takes the place of an old answer (IEEE 488.2, 6.3.2.3)
-        ends = session.attribute(VI_ATTR_SEND_END_EN) != 0  # a program may set VI_FALSE, which is no bool
-        asked, last = 0, b""
-        for piece in ticket.pieces():
-            asked += lexer.feed(last, ends=False)
-            last = piece
-        asked += lexer.feed(last, ends=ends)
-        ticket.answers = self._settings.hold.answers(ticket.beginning, asked)
-        ticket.is_unfinished = lexer.is_unfinished
+    def _overheard(self, ticket: Ticket) -> bytes | LongMessage:
+        """What a write sends, of which is heard what it asks for: of a long one as it goes to the child."""
+        session = ticket.session
+        marks_end = session.attribute(VI_ATTR_SEND_END_EN) != 0  # a program may set VI_FALSE, which is no bool
+
+        def hear(piece: bytes, is_last: bool) -> None:
+            ticket.answers += session.lexer.feed(piece, ends=is_last and marks_end)
+            if is_last:
+                ticket.answers = self._settings.hold.answers(ticket.beginning, ticket.answers)
+                ticket.is_unfinished = session.lexer.is_unfinished
+
+        if isinstance(ticket.data, Spool):
+            return Overheard(ticket.data, hear)
+        hear(ticket.beginning, True)
+        return ticket.data
 
     def reported(self, report: pipe.Report) -> None:
         """The process says something."""

@@ -4,7 +4,7 @@ Pure: no I/O, no clock. Runs in the front. A Ticket waits in a resource's queue,
 ends by `Service.finish`, the only place that calls `on_outcome`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -103,13 +103,9 @@ class Ticket:
     @property
     def beginning(self) -> bytes:
         """What its message begins with, as far as it is looked at."""
-        return self.data.head if isinstance(self.data, Spool) else b"".join(self.pieces())
-
-    def pieces(self) -> Iterable[bytes]:
-        """The message that it writes, in pieces."""
         if isinstance(self.data, Spool):
-            return self.data.pieces()
-        return [argument for argument in self.arguments if isinstance(argument, bytes)] or [self.data]
+            return self.data.head
+        return b"".join(argument for argument in self.arguments if isinstance(argument, bytes)) or self.data
 
     def __post_init__(self) -> None:
         self.traffic = _TRAFFIC.get(self.call, Traffic.MESSAGE)

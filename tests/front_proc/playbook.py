@@ -35,7 +35,7 @@ from front_proc.sessions import (
     Client,
     Session,
 )
-from front_proc.spool import Spool
+from front_proc.spool import LongMessage
 from front_proc.tickets import Outcome, Ticket
 from instrument_proc import pipe
 from pyvisa_daemon.errors import ERRORS, Effect, Failure
@@ -130,7 +130,7 @@ class FakeChild:
     def send(self, order: pipe.Order) -> None:
         self.orders.append(order)
 
-    def run(self, order: pipe.Run, data: bytes | Spool) -> None:
+    def run(self, order: pipe.Run, data: bytes | LongMessage) -> None:
         assert not self.is_occupied, "two orders in one child"
         self.is_occupied = True
         whole = data if isinstance(data, bytes) else b"".join(data.pieces())

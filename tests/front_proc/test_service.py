@@ -259,7 +259,7 @@ def spool(tmp_path):
 
 def is_closed(spool):
     try:
-        return spool.head is None
+        return next(spool.pieces(), None) is None and not len(spool)
     except ValueError:
         return True
 

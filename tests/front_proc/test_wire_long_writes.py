@@ -69,6 +69,29 @@ def test_long_write_that_is_abandoned_before_it_is_whole_is_not_carried_out(stag
     assert [run.data for run in stage.child.runs] == [b"VOLT 3\n"]
 
 
+def test_long_message_is_heard_as_it_goes_out_and_not_before(stage, peer, monkeypatch):
+    """Reading all of it when its turn comes would keep every other client waiting."""
+    read, given = [], []
+    pieces = Spool.pieces
+
+    def watched(spool):
+        for piece in pieces(spool):
+            read.append(piece)
+            yield piece
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Spool, "pieces", watched)
+        patch.setattr(stage.child, "run", lambda order, data: given.append((order, data)))
+        peer.sends(wire.Part(2, b"CURV #15hello"), wire.Write(2, 1, b";A?\n"))
+        [(order, message)] = given
+        assert read == [], "nothing of it is read for the queue's sake"
+        assert b"".join(message.pieces()) == b"CURV #15hello;A?\n"
+    stage.child.run(order, b"")
+    stage.child.does()
+    waiting = stage.submit(stage.opened())
+    assert waiting.is_open, "it asked"
+
+
 def test_long_question_holds_as_any_other(stage, peer):
     """Wherever its question mark is."""
     peer.sends(wire.Part(2, b"DATA #3100" + bytes(100)), wire.Write(2, 1, b";MEAS?\n"))
