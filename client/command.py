@@ -6,6 +6,7 @@ when something is wrong; never a traceback. To add a subcommand: a function here
 
 import json
 import sys
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -16,8 +17,9 @@ from pyvisa_daemon import hosts, wire
 from pyvisa_daemon.errors import NOT_FOUND, Failure
 from pyvisa_daemon.version import __version__
 
-#: Exit codes besides 0; click ends with 2 for wrong usage.
+#: Exit codes besides 0.
 REFUSED = 1
+WRONG_USAGE = 2  # click's own
 NO_DAEMON = 3
 
 _LIST_LIMIT = 30.0  # seconds: a daemon asks every interface, some by broadcast
@@ -49,6 +51,7 @@ Examples:
   instruments list
   instruments --host labpc status
   instruments query TCPIP::192.168.1.189::INSTR '*IDN?'
+  instruments simulate --fault 'late on=MEAS* every=10 seconds=3'
 
 \b
 Exit codes: 0 done, 1 refused by the daemon or the instrument, 2 wrong usage, 3 no daemon.
@@ -133,6 +136,76 @@ def query(resource: str, command: str) -> None:
             answer = socket.query(command)
             click.echo(answer.encode(errors="surrogateescape"))
             return
+
+
+class _Simulate(click.Command):
+    """Its help ends with the table of faults, which is imported for that only: the other commands stay light."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from demo_bench.faults import KINDS
+        from demo_bench.schedule import COMMON
+
+        kinds = [
+            (" ".join([name, *(f"{key}={default:g}" for key, default in kind.parameters.items())]), kind.help)
+            for name, kind in KINDS.items()
+        ]
+        with formatter.section("KIND, with the defaults of what it has beside on, after, every and times"):
+            formatter.write_dl(kinds)
+        with formatter.section("KEY, with its default"):
+            formatter.write_dl([(f"{key.name} ({key.default})", key.help) for key in COMMON if key.name != "kind"])
+        super().format_epilog(ctx, formatter)
+
+
+_SIMULATE_EPILOG = """\b
+Examples:
+  instruments simulate faults.toml --record record.jsonl
+  instruments simulate --port 5025 --fault 'late on=MEAS* every=10' --fault 'crash on=*RST'
+
+\b
+Exit codes: 0 interrupted, 1 cannot listen or write the record, 2 wrong usage or schedule.
+"""
+
+
+@main.command(cls=_Simulate, epilog=_SIMULATE_EPILOG)
+@click.argument("schedule", required=False, type=click.Path(path_type=Path), metavar="[SCHEDULE.toml]")
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="'KIND KEY=VALUE ...'",
+    help="A fault, before the file's; may be repeated.",
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, metavar="PORT", help="TCP port; 0, the default: a free one."
+)
+@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Another gives other garbage.")
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path),
+    metavar="FILE.jsonl",
+    help="A file, written anew: a line for each message.",
+)
+@click.option("--quiet", is_flag=True, help="Say READY and the sum at the end, and no more.")
+def simulate(
+    schedule: Path | None, faults: tuple[str, ...], port: int, seed: int, record: Path | None, quiet: bool
+) -> None:
+    """Play an instrument that fails by schedule.
+
+    It is slow, late, silent, talks rubbish, hangs or crashes when SCHEDULE.toml says so, and else answers as it says
+    there. The first line is READY and its VISA resource. Messages end with LF. It needs no daemon.
+    """
+    from demo_bench.journal import Journal, JournalError
+    from demo_bench.schedule import ScheduleError
+    from demo_bench.simulator import SimulationError, run, schedule_of
+
+    try:
+        read = schedule_of(schedule, faults)
+        with Journal(record, is_quiet=quiet) as journal:
+            run(read, port, seed, journal)
+    except ScheduleError as error:
+        _end(WRONG_USAGE, str(error))
+    except (SimulationError, JournalError) as error:
+        _end(REFUSED, str(error))
 
 
 def _cell(value: object) -> str:

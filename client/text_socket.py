@@ -208,6 +208,10 @@ class TCPVisaSocket:
         """viAssertTrigger, by software."""
         self.command("trigger")
 
+    def abort(self, resource: str) -> None:
+        """Cuts the command short that runs on a resource, whoever's it is; returns when it has ended."""
+        self.command("abort", resource)
+
     @property
     def _limit(self) -> float | None:
         return reply_limit(min(self._timeout_ms, INFINITE_MS))

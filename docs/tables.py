@@ -17,12 +17,15 @@ from pathlib import Path
 from typing import Any, get_args
 
 DOCS = Path(__file__).resolve().parent
+FIGURES = DOCS / "explanation" / "reliability.json"
 sys.path.insert(0, str(DOCS.parent))
 
 import msgspec  # noqa: E402 - our own packages are found by the line above
 import visa_functions  # noqa: E402 - beside this file
 
-from front_proc import audit, lifecycle, resource_settings, settings, text_commands  # noqa: E402
+from demo_bench import faults as simulated_faults  # noqa: E402
+from demo_bench import schedule  # noqa: E402
+from front_proc import audit, lifecycle, limits, resource_settings, settings, text_commands  # noqa: E402
 from pyvisa_daemon import errors, wire  # noqa: E402
 
 Row = tuple[str | None, ...]
@@ -174,6 +177,13 @@ def resource_keys() -> Callable[[str], str]:
     return table(("key", "default", "accepted", "meaning"), rows)
 
 
+def all_limits() -> Callable[[str], str]:
+    return table(
+        ("limit", "default", "accepted", "meaning"),
+        [(code(row.name), code(str(row.default)), row.accepted, row.help) for row in limits.ROWS],
+    )
+
+
 def audit_events() -> Callable[[str], str]:
     rows = [(code(event), meaning, None) for event, meaning in audit.EVENTS.items()]
     return table(("event", "what it tells", "fields behind `time` and `event`"), rows)
@@ -236,6 +246,55 @@ def diagram() -> Callable[[str], str]:
     return lambda _: "\n".join([*lines, "```", ""])
 
 
+# Reliability: what the fault suite measured when its figures were last taken.
+
+
+def faults() -> Callable[[str], str]:
+    """A skipped fault counts as not survived: nobody has seen it."""
+    heads = ("no.", "fault", "survived", "error after", "works again after", "GOOD: p99 / worst", "other figures")
+    return table(heads, [_fault_row(row) for row in msgspec.json.decode(FIGURES.read_bytes())])
+
+
+def _fault_row(row: dict[str, Any]) -> Row:
+    figures = dict(row["figures"])
+    good = [figures.pop(name, None) for name in ("good_p99_ms", "good_worst_ms")]
+    figures.pop("good_asked", None)
+    times = [_milliseconds(figures.pop(name, None)) for name in ("error", "recovered")]
+    is_survived = bool(row["outcomes"]) and set(row["outcomes"]) == {"passed"}
+    survived = "yes" if is_survived else "**no**" + "".join(f": {reason}" for reason in row["reasons"])
+    others = "; ".join(f"{name} {_figure(value)}" for name, value in sorted(figures.items()))
+    shown = "-" if None in good else f"{good[0]:.1f} / {good[1]:.1f} ms"
+    return (str(row["fault"]), sentence(row["title"]), survived, *times, shown, others or "-")
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{1000 * seconds:,.0f} ms".replace(",", " ")
+
+
+def _figure(value: float | int | str) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else sentence(str(value))
+
+
+# Faults to simulate.
+
+
+def fault_kinds() -> Callable[[str], str]:
+    rows: list[Row] = []
+    for name, kind in simulated_faults.KINDS.items():
+        parameters = ", ".join(code(f"{key} = {default:g}") for key, default in kind.parameters.items())
+        befalls = "answers" if kind.is_for_answers else "any message"
+        rows.append((code(name), parameters or "none", befalls, kind.help, None))
+    return table(("kind", "its own keys", "befalls", "what the instrument does", "what a program sees"), rows)
+
+
+def fault_keys() -> Callable[[str], str]:
+    rows = [
+        (code(key.name), key.default if " " in key.default else code(key.default), key.accepted, key.help)
+        for key in schedule.KEYS
+    ]
+    return table(("key", "default", "accepted", "meaning"), rows)
+
+
 # Limits and deadlines.
 
 
@@ -262,19 +321,19 @@ TABLES: dict[str, Callable[[], Callable[[str], str]]] = {
         ("front_proc.wire_conversation", "SESSION_LIMIT", "sessions"),
         ("front_proc.wire_conversation", "STATE_LIMIT", "characters"),
         ("front_proc.locks", "KEY_LIMIT", "characters"),
-        ("front_proc.service", "QUEUE_LIMIT", "commands"),
-        ("front_proc.service", "QUEUE_TIME", "s"),
         ("front_proc.read_ahead", "LIMIT", "bytes"),
         ("front_proc.connection", "OUTPUT_LIMIT", "bytes"),
         ("front_proc.connection", "OUTPUT_HIGH", "bytes"),
         ("front_proc.connection", "STALL_TIME", "s"),
-        ("front_proc.front", "CLIENT_LIMIT", "clients"),
     ),
     "errors-own": own_errors,
     "errors-visa": visa_errors,
     "settings": all_settings,
     "resource-settings": resource_keys,
+    "limits": all_limits,
     "audit-events": audit_events,
+    "fault-kinds": fault_kinds,
+    "fault-keys": fault_keys,
     "functions-passed": passed_functions,
     "functions-own": own_functions,
     "functions-local": local_functions,
@@ -282,21 +341,15 @@ TABLES: dict[str, Callable[[], Callable[[str], str]]] = {
     "events": events,
     "transitions": transitions,
     "diagram": diagram,
+    "faults": faults,
     "deadlines": lambda: constants(
-        ("front_proc.pool", "START_TIME", "s"),
-        ("front_proc.keeper", "OPEN_TIME", "s"),
-        ("front_proc.service", "STARTED_TIME", "s"),
-        ("front_proc.errands", "RESYNC_TIME", "s"),
         ("front_proc.errands", "READ_AHEAD_MS", "ms"),
         ("front_proc.errands", "POLL_MS", "ms"),
-        ("front_proc.keeper", "CLOSE_TIME", "s"),
-        ("front_proc.keeper", "KILL_TIME", "s"),
         ("front_proc.child", "DUMP_TIME", "s"),
-        ("front_proc.service", "QUEUE_TIME", "s"),
         ("front_proc.hold", "SHORTEST", "s"),
         ("front_proc.hold", "FOR_INFINITE", "s"),
         ("front_proc.hold", "LONGEST_POLLING", "s"),
-        ("front_proc.service", "OFFLINE_TIME", "s"),
+        ("front_proc.keeper", "RETRY_TIME", "s"),
         ("front_proc.discovery", "SEARCH_TIME", "s"),
         ("front_proc.front", "FINISH_TIME", "s"),
         ("front_proc.front", "CLOSE_TIME", "s"),

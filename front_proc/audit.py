@@ -2,17 +2,20 @@
 
 Runs in the front. A record costs the event loop one append to a queue; a full disk or a stalled file can neither fail
 nor delay a request. Records that find the queue full are counted and the gap itself is recorded.
+To rotate a file it is renamed, and then comes `reopen`: what was put before goes to the old one, what follows to a new.
 
 Events of the audit: EVENTS. To add one: a row there and a call of `Audit.record`.
 """
 
 import contextlib
+import errno
 import io
 import os
 import queue
 import threading
 import time
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
+from concurrent.futures import Future
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -79,15 +82,15 @@ class _WholeLines(io.FileIO):
 class LogWriter:
     """A file that a thread writes: `put` never blocks and never fails."""
 
-    def __init__(self, file: Path) -> None:
-        """Open `file` for appending, readable by its owner only. Raises OSError."""
-        file.touch(mode=0o600, exist_ok=True)
-        self._file = _WholeLines(file, "ab")
-        self._logger = structlog.wrap_logger(
-            structlog.BytesLogger(cast(BinaryIO, self._file)),
-            processors=[_moment_first, structlog.processors.JSONRenderer(serializer=_json)],
-        )
-        self._records: queue.Queue[dict[str, Any] | None] = queue.Queue(QUEUE_LIMIT)
+    def __init__(self, file: Path, followers: Sequence[int] = ()) -> None:
+        """Open `file` for appending, readable by its owner only. Raises OSError.
+
+        `followers` are file descriptors that are to lead to the file as well: a daemon's stdout and stderr.
+        """
+        self.path = file
+        self._followers = followers
+        self._take(self._opened())
+        self._records: queue.Queue[dict[str, Any] | Future[None] | None] = queue.Queue(QUEUE_LIMIT)
         self._lost = 0
         self._thread = threading.Thread(target=self._write, name=f"writer of {file.name}", daemon=True)
         self._thread.start()
@@ -100,19 +103,60 @@ class LogWriter:
         except queue.Full:
             self._lost += 1
 
+    def reopen(self) -> Future[None]:
+        """Go on in a file of the same name, which may be a new one by now; the future says when that is done.
+
+        It raises OSError if the file cannot be opened, or the writer is too far behind; the old one is then kept.
+        """
+        done: Future[None] = Future()
+        done.set_running_or_notify_cancel()  # whoever waits may give up, and the writer will still answer
+        try:
+            self._records.put_nowait(done)
+        except queue.Full:
+            done.set_exception(OSError(errno.ENOBUFS, "its writer is too far behind", str(self.path)))
+        return done
+
     def close(self, limit: float = 2.0) -> None:
         """Write what waits, for `limit` seconds at most."""
         with contextlib.suppress(queue.Full):
             self._records.put(None, timeout=limit)
             self._thread.join(limit)
 
+    def _opened(self) -> _WholeLines:
+        self.path.touch(mode=0o600, exist_ok=True)
+        return _WholeLines(self.path, "ab")
+
+    def _take(self, file: _WholeLines) -> None:
+        self._file = file
+        self._logger = structlog.wrap_logger(
+            structlog.BytesLogger(cast(BinaryIO, file)),
+            processors=[_moment_first, structlog.processors.JSONRenderer(serializer=_json)],
+        )
+        for descriptor in self._followers:
+            os.dup2(file.fileno(), descriptor)
+
     def _write(self) -> None:
-        with contextlib.closing(self._file):
+        try:
             while (record := self._records.get()) is not None:
+                if isinstance(record, Future):
+                    self._change_file(record)
+                    continue
                 if self._lost and self._write_one({"time": time.time(), "event": "gap", "lost": self._lost}):
                     self._lost = 0
                 if not self._write_one(record):
                     self._lost += 1
+        finally:
+            self._file.close()
+
+    def _change_file(self, done: Future[None]) -> None:
+        try:
+            file = self._opened()
+        except OSError as error:
+            done.set_exception(error)
+            return
+        self._file.close()
+        self._take(file)
+        done.set_result(None)
 
     def _write_one(self, record: dict[str, Any]) -> bool:
         """Did it get to the file?"""
@@ -136,6 +180,10 @@ class Audit:
         """One line. `event` is a row of EVENTS."""
         assert event in EVENTS, event
         self._writer.put(event, fields)
+
+    def reopen(self) -> Future[None]:
+        """As `LogWriter.reopen`."""
+        return self._writer.reopen()
 
     def close(self) -> None:
         """Flush, bounded."""

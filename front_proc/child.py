@@ -16,9 +16,11 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import cast
 
 import msgspec
+import psutil
 
 from front_proc.spool import LongMessage
 from instrument_proc import pipe
@@ -46,16 +48,18 @@ class ChildProcess(asyncio.BufferedProtocol):
     def __init__(self, settings: ChildSettings) -> None:
         ours, theirs = _spawn.Pipe()
         death_reader, self._death = _spawn.Pipe(duplex=False)
-        self._process = _spawn.Process(target=run_child, args=(theirs, death_reader, settings), daemon=True)
+        abort_reader, self._abort = _spawn.Pipe(duplex=False)
+        theirs_all = (theirs, death_reader, abort_reader)
+        self._process = _spawn.Process(target=run_child, args=(*theirs_all, settings), daemon=True)
         try:
             self._process.start()
         except BaseException:
-            for end in (ours, theirs, death_reader, self._death):
+            for end in (ours, self._death, self._abort, *theirs_all):
                 end.close()
             raise
         # Our copies of the child's ends must go, or its death would give no EOF and ours no signal.
-        theirs.close()
-        death_reader.close()
+        for end in theirs_all:
+            end.close()
         assert self._process.pid is not None
         self.pid: int = self._process.pid
         self._pipe: Connection = ours
@@ -116,6 +120,17 @@ class ChildProcess(asyncio.BufferedProtocol):
         if self._transport is not None and not self._transport.is_reading():
             self._transport.resume_reading()
 
+    def abort(self, ticket: int) -> None:
+        """Have it cut short the order with this number, by a device clear, if it still has it."""
+        if not self._is_dead:
+            with contextlib.suppress(OSError):  # it dies: nothing is left to be cut short
+                self._abort.send_bytes(pipe.encode(pipe.Abort(ticket)))
+
+    def terminate(self) -> None:
+        """SIGTERM; and SIGCONT, for a stopped process takes no other signal."""
+        self._signal(signal.SIGTERM)
+        self._signal(signal.SIGCONT)
+
     def dump_and_kill(self) -> None:
         """Ask for the stacks of all its threads, then kill it."""
         self._signal(signal.SIGUSR1)
@@ -143,6 +158,16 @@ class ChildProcess(asyncio.BufferedProtocol):
             return f"killed by {signal.Signals(-code).name}"
         except ValueError:
             return f"killed by signal {-code}"
+
+    def describe_state(self) -> str:
+        """What the kernel says of it while it lives: its state, and where in the kernel it waits."""
+        try:
+            process = psutil.Process(self.pid)
+            state = process.status()
+            waits = Path(f"/proc/{self.pid}/wchan").read_text("ascii", "replace")
+        except (psutil.Error, OSError):
+            return "gone"
+        return f"{state} in {waits}" if waits not in ("", "0") else state
 
     def _signal(self, number: signal.Signals) -> None:
         if not self._is_dead:
@@ -197,6 +222,7 @@ class ChildProcess(asyncio.BufferedProtocol):
         # Reaps it. multiprocessing may have done so already, at the start of another process; it kept the code.
         self.exit_code = self._process.exitcode
         self._death.close()
+        self._abort.close()
         self.gone.set()
         if self._is_drained:
             self._tell_death()

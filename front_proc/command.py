@@ -1,19 +1,26 @@
 """The command: from options to a serving daemon, and from its end to an exit code.
 
 Runs in the front process. Exit codes: 0 ended orderly (or, with --daemonize, serves); 1 could not start; 2 bad option.
+
+Signals: SIGTERM and SIGINT end the daemon orderly. SIGHUP has its logs reopened; but on a terminal it means that the
+terminal is gone, and ends the daemon as well.
 """
 
 import asyncio
 import contextlib
+import faulthandler
 import ipaddress
 import os
 import resource
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn
 
+from front_proc.service_manager import ServiceManager
 from front_proc.setting_values import SettingsError
 from front_proc.settings import Settings, read_settings
 from pyvisa_daemon.errors import Failure
@@ -22,6 +29,9 @@ from pyvisa_daemon.version import __version__
 #: Connections that may wait to be accepted: with the default of 100, a thousand connects take seconds.
 BACKLOG = 2048
 
+#: Seconds that logs may take to be reopened before the service manager is told that this is done nevertheless.
+REOPEN_TIME = 2.0
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the daemon. Does not return: exits with the code above."""
@@ -29,16 +39,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit("The daemon runs on Linux only; programs on this machine can use one elsewhere.")
     try:
         settings = read_settings(arguments)
+        manager = ServiceManager.from_environment(os.environ)
+        if settings.daemonize and manager.is_there:
+            raise SettingsError(
+                "--daemonize: a service manager, which has set NOTIFY_SOCKET, waits for the very process that it "
+                "started; leave --daemonize out, or unset NOTIFY_SOCKET if there is none"
+            )
     except SettingsError as error:
         print(f"instrument-daemon: {error}", file=sys.stderr)
         sys.exit(2)
-    _serve(settings)
+    _serve(settings, manager)
 
 
-def _serve(settings: Settings) -> NoReturn:
+def _serve(settings: Settings, manager: ServiceManager) -> NoReturn:
     from front_proc.daemonize import PidFile, Readiness, StartError, go_to_background, make_run_folder
 
     readiness = Readiness()
+    is_hangup_the_end = not settings.daemonize and not manager.is_there and _has_terminal()
     try:
         make_run_folder(settings.run_dir)
         pid_file = PidFile(settings.pid_file)
@@ -47,15 +64,22 @@ def _serve(settings: Settings) -> NoReturn:
         if settings.daemonize:
             readiness = go_to_background(settings.log_file)
         _raise_descriptor_limit()
+        faulthandler.enable()  # a watchdog ends what is stuck by SIGABRT: its stacks go where stderr goes
+        daemon = _Daemon(settings, pid_file, listener, readiness, manager, is_hangup_the_end=is_hangup_the_end)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_Daemon(settings, pid_file, listener, readiness).run())
+            runner.run(daemon.run())
     except (StartError, Failure) as error:
-        readiness.failed(f"instrument-daemon: {error.args[0]}\n")
+        readiness.failed(1, f"instrument-daemon: {error.args[0]}\n")
         _leave(1)
     except SettingsError as error:
-        readiness.failed(f"instrument-daemon: {error}\n")
+        readiness.failed(2, f"instrument-daemon: {error}\n")
         _leave(2)
     _leave(0)
+
+
+def _has_terminal() -> bool:
+    """Was it started on a terminal, by somebody who has not said, as nohup does, that it may outlive that?"""
+    return os.isatty(0) and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
 
 
 def _leave(code: int) -> NoReturn:
@@ -113,11 +137,24 @@ def _warn_of_strangers(listener: socket.socket) -> None:
 class _Daemon:
     """One run: what is started in order, and ended in the reverse order."""
 
-    def __init__(self, settings: Settings, pid_file: Any, listener: socket.socket, readiness: Any) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        pid_file: Any,
+        listener: socket.socket,
+        readiness: Any,
+        manager: ServiceManager,
+        *,
+        is_hangup_the_end: bool,
+    ) -> None:
         self._settings = settings
         self._pid_file = pid_file
         self._listener = listener
         self._readiness = readiness
+        self._manager = manager
+        self._is_hangup_the_end = is_hangup_the_end
+        #: What goes on beside serving, kept until it is done.
+        self._doing: set[asyncio.Task[Any]] = set()
 
     async def run(self) -> None:
         """Serve until somebody ends it. Raises StartError, Failure or SettingsError if it cannot start."""
@@ -127,10 +164,12 @@ class _Daemon:
 
         settings = self._settings
         try:
-            log = LogWriter(settings.log_file)
+            log = LogWriter(settings.log_file, followers=(1, 2) if settings.daemonize else ())
             audit = Audit(settings.audit_file)
         except OSError as error:
             raise StartError(f"{error.filename} cannot be written: {error.strerror}") from error
+        if not self._is_hangup_the_end:  # from now on: logs may be rotated while it starts
+            self._on(signal.SIGHUP, lambda: self._reopen_logs(log, audit))
         bench = Bench() if settings.demo else None
         try:
             await self._serve(audit, log, bench)
@@ -143,32 +182,67 @@ class _Daemon:
     async def _serve(self, audit: Any, log: Any, bench: Any) -> None:
         from front_proc.connection import Connection
         from front_proc.front import Front
+        from front_proc.stalls import StallWatch
 
         settings = self._settings
         library = bench.library if bench is not None else settings.visa_library
         rows = bench.rows if bench is not None else ()
         front = Front(settings, audit, log, library, (*rows, *settings.resources))
+        front.on_stopping = self._manager.stopping
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: log.put("fault", {"error": _in_words(context)}))
         await front.warm_up()
-        server = await loop.create_server(lambda: Connection(front), sock=self._listener)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            loop.add_signal_handler(number, self._signalled, number, front)
+        # With every descriptor in use asyncio tries, and complains, once for each of `backlog` (cpython 151615). Both
+        # loops listen anew with it, so that the listener's own has to be said again.
+        server = await loop.create_server(lambda: Connection(front), sock=self._listener, backlog=1)
+        self._listener.listen(BACKLOG)
+        for number in (signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if self._is_hangup_the_end else [])):
+            self._on(number, front.stop)
         host, port = self._listener.getsockname()[:2]
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._pid_file.write(address)
         audit.record("start", address=address, pid=os.getpid(), version=__version__, library=library)
+        stalls = StallWatch(log)
         self._readiness.ready(f"READY {address} pid={os.getpid()}\n")
+        in_short = partial(_in_short, front, address)
+        self._manager.ready(in_short())
+        self._do(self._manager.keep_informed(in_short))
         await front.ended.wait()
         front.dismiss_all()
         server.close()
+        stalls.close()
         audit.record("stop", address=address, pid=os.getpid())
 
-    def _signalled(self, number: signal.Signals, front: Any) -> None:
-        """Ends orderly; a daemon in the background has no terminal to lose."""
-        if number is signal.SIGHUP and self._settings.daemonize:
-            return
-        self._ending = asyncio.ensure_future(front.stop())
+    def _do(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.ensure_future(work)
+        self._doing.add(task)
+        task.add_done_callback(self._doing.discard)
+        return task
+
+    def _on(self, number: signal.Signals, begin: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        asyncio.get_running_loop().add_signal_handler(number, lambda: self._do(begin()))
+
+    async def _reopen_logs(self, log: Any, audit: Any) -> None:
+        self._manager.reloading()
+        files = [(log, self._settings.log_file), (audit, self._settings.audit_file)]
+        await asyncio.wait([self._do(_reopen(writer, file, log)) for writer, file in files], timeout=REOPEN_TIME)
+        self._manager.reloaded()
+
+
+async def _reopen(writer: Any, file: Path, log: Any) -> None:
+    """Have `writer` go on in a file of the same name; if there can be none it keeps the old one, and `log` says so."""
+    try:
+        await asyncio.wrap_future(writer.reopen())
+    except OSError as error:
+        log.put("trouble", {"error": f"{file} cannot be opened anew, the old file is kept: {error.strerror}"})
+    else:
+        log.put("reopened", {"file": str(file)})
+
+
+def _in_short(front: Any, address: str) -> str:
+    """What the daemon is doing, on one line, for who asks the service manager."""
+    instruments, clients = len(front.open_resources()), len(front.clients)
+    return f"{front.state.value} on {address}, instruments open: {instruments}, clients: {clients}"
 
 
 def _in_words(context: dict[str, Any]) -> str:

@@ -9,17 +9,19 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Protocol, cast
 
+from front_proc import peer
 from front_proc.front import Front
 from front_proc.sessions import Client
 from front_proc.text_commands import Prefix
-from front_proc.text_conversation import LINE_TIME, Conversation, error_line
+from front_proc.text_conversation import Conversation, error_line
 from front_proc.wire_conversation import WireConversation
 from pyvisa_daemon import wire
 from pyvisa_daemon.errors import Failure
 
-#: Bytes of output waiting for a client: from here on it must read, and this is too much at once.
+#: Bytes of output waiting for a client: from here on it must read, and with so many there is no room for another reply,
+#: however long one may be.
 OUTPUT_HIGH = 2 << 20
-OUTPUT_LIMIT = 256 << 20
+OUTPUT_LIMIT = 32 << 20
 
 #: Seconds without any progress after which a client that does not read its output is cut.
 STALL_TIME = 10.0
@@ -28,9 +30,10 @@ STALL_TIME = 10.0
 #: and take the last reply with it.
 LINGER = 1.0
 
-#: Seconds of idleness, between probes, and probes (keepalive), and milliseconds of unacknowledged data.
-KEEPALIVE = (15, 5, 3)
-USER_TIMEOUT_MS = 30_000
+#: Seconds between looks at the peer of a connection that is not being read, which would tell that it is gone; and until
+#: the second look: its FIN can be here an instant before its socket is closed.
+LOOK_TIME = 0.5
+SECOND_LOOK = 0.02
 
 #: One buffer for all connections: what `recv_into` filled is used up before anything else runs.
 _buffer = memoryview(bytearray(1 << 18))
@@ -59,24 +62,38 @@ class Connection(asyncio.BufferedProtocol):
         self._speaker: Speaker | None = None
         self._beginning = b""
         self._timer: asyncio.TimerHandle | None = None
+        #: When the beginning at hand has to be whole, and the line that it belongs to.
+        self._beginning_due = 0.0
+        self._is_at_end = False
         self._is_ending = False
         self._sent = 0
         self._has_room = asyncio.Event()
         self._has_room.set()
         self._wait_for_room: list[Callable[[], None]] = []
         self._stall_timer: asyncio.TimerHandle | None = None
+        self._look_timer: asyncio.TimerHandle | None = None
 
     # The transport's callbacks.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._client = _client_of(self._transport)
-        _tune(transport.get_extra_info("socket"))
+        address = transport.get_extra_info("peername")
+        if address is None:  # it was reset before it was accepted
+            self._transport.abort()
+            return
+        self._client = _client_at(*address[:2])
+        connected = transport.get_extra_info("socket")
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # small answers go at once
+        peer.limit_silence(connected, self._front.limits.silent_peer_time)
         self._transport.set_write_buffer_limits(OUTPUT_HIGH)
-        if not self._front.admit(self._client):
-            self._refuse(Failure("TOO_MANY_CLIENTS", "too many clients; close some, or try again later"))
+        if not self._front.admit(self._client, connected.fileno()):
+            self._refuse_for_want_of_room()
+            if self._front.is_short_of(connected.fileno()):
+                self.close()
             return
         self._front.audit.record("connect", **self._client.who())
+        if not self._front.may_work(self._client):
+            self._limit_beginning()  # who says nothing must not keep others from looking
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return _buffer
@@ -91,8 +108,10 @@ class Connection(asyncio.BufferedProtocol):
             self._choose(data)
 
     def eof_received(self) -> bool:
+        self._is_at_end = True
         if self._speaker is not None and not self._is_ending:
             self._speaker.at_end()
+            self._watch_peer(0.0)
         elif self._transport is not None:
             self._transport.close()
         return True
@@ -100,7 +119,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
         self.resume_writing()  # whoever was held back for this client waits for nobody now
-        for timer in (self._timer, self._stall_timer):
+        for timer in (self._timer, self._stall_timer, self._look_timer):
             if timer is not None:
                 timer.cancel()
         if self._speaker is not None:
@@ -110,7 +129,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         self._has_room.clear()
-        self._watch_output(self._written())
+        self._watch_output(self._written(), self._loop.time())
 
     def resume_writing(self) -> None:
         self._has_room.set()
@@ -125,29 +144,55 @@ class Connection(asyncio.BufferedProtocol):
         """Bytes that the kernel has taken so far."""
         return 0 if self._transport is None else self._sent - self._transport.get_write_buffer_size()
 
-    def _watch_output(self, written: int) -> None:
-        self._stall_timer = self._loop.call_later(STALL_TIME, self._look_at_output, written)
+    def _watch_output(self, written: int, since: float) -> None:
+        self._stall_timer = self._loop.call_later(STALL_TIME / 10, self._look_at_output, written, since)
 
-    def _look_at_output(self, written: int) -> None:
+    def _look_at_output(self, written: int, since: float) -> None:
+        now = self._loop.time()
         if self._written() > written:
-            self._watch_output(self._written())
+            self._watch_output(self._written(), now)
+        elif now - since < STALL_TIME:
+            self._watch_output(written, since)
         else:
             self._cut()
 
     def _cut(self) -> None:
+        self._is_ending = True
         self._front.audit.record("rejected", **self._client.who(), error="does not read its answers")
         if self._transport is not None:
             self._transport.abort()
 
+    # Whether there still is a client, while nothing is read that would tell.
+
+    def _watch_peer(self, delay: float) -> None:
+        """What it has waiting is to be carried out only while there is somebody to answer to."""
+        self._ignore_peer()
+        if not self._is_ending:
+            self._look_timer = self._loop.call_later(delay, self._look_at_peer, delay)
+
+    def _look_at_peer(self, waited: float) -> None:
+        if self._transport is None or self._is_ending:
+            return
+        if peer.is_gone(self._transport.get_extra_info("socket")):
+            self._transport.abort()
+        else:
+            self._watch_peer(LOOK_TIME if waited else SECOND_LOOK)
+
+    def _ignore_peer(self) -> None:
+        if self._look_timer is not None:
+            self._look_timer.cancel()
+            self._look_timer = None
+
     # What a conversation does with its connection.
 
     def send(self, data: bytes) -> None:
-        if self._transport is None:
+        if self._transport is None or self._is_ending:  # what was under way when it was refused may still answer
+            return
+        if self._transport.get_write_buffer_size() > OUTPUT_LIMIT:
+            self._cut()
             return
         self._sent += len(data)
         self._transport.write(data)
-        if self._transport.get_write_buffer_size() > OUTPUT_LIMIT:
-            self._cut()
 
     async def sent(self) -> None:
         await self._has_room.wait()
@@ -176,24 +221,34 @@ class Connection(asyncio.BufferedProtocol):
     def pause(self) -> None:
         if self._transport is not None:
             self._transport.pause_reading()
+            self._watch_peer(LOOK_TIME)
 
     def resume(self) -> None:
-        if self._transport is not None and not self._transport.is_reading():
+        if self._transport is not None and not self._is_at_end and not self._transport.is_reading():
+            self._ignore_peer()
             self._transport.resume_reading()
 
     # The first bytes.
 
     def _choose(self, data: bytes) -> None:
         self._beginning += data
-        if self._timer is None:
-            self._timer = self._loop.call_later(LINE_TIME, self._begins_too_slowly)
+        self._limit_beginning()
         known = (wire.MAGIC, *_TEXT_BEGINNINGS)
         if not any(self._beginning.startswith(start) or start.startswith(self._beginning) for start in known):
             self._refuse(Failure("BAD_PROTOCOL", "neither .#. nor ... nor .!. nor the PyVISA backend's hello"))
         elif self._beginning.startswith(wire.MAGIC):
+            if not self._front.may_work(self._client):
+                self._refuse_for_want_of_room()
+                return
             self._speak("wire", WireConversation(self._front, self._client, self), self._beginning[len(wire.MAGIC) :])
         elif len(self._beginning) >= len(_TEXT_BEGINNINGS[0]):
-            self._speak("text", Conversation(self._front, self._client, self), self._beginning)
+            conversation = Conversation(self._front, self._client, self, self._beginning_due)
+            self._speak("text", conversation, self._beginning)
+
+    def _limit_beginning(self) -> None:
+        if self._timer is None:
+            self._beginning_due = self._loop.time() + self._front.limits.line_time
+            self._timer = self._loop.call_at(self._beginning_due, self._begins_too_slowly)
 
     def _speak(self, language: str, speaker: Speaker, data: bytes) -> None:
         assert self._timer is not None
@@ -205,7 +260,10 @@ class Connection(asyncio.BufferedProtocol):
         speaker.received(data)
 
     def _begins_too_slowly(self) -> None:
-        self._refuse(Failure("LINE_TIMEOUT", f"no whole prefix within {LINE_TIME:g} s"))
+        self._refuse(Failure("LINE_TIMEOUT", f"no whole prefix within {self._front.limits.line_time:g} s"))
+
+    def _refuse_for_want_of_room(self) -> None:
+        self._refuse(Failure("TOO_MANY_CLIENTS", "too many clients; close some, or try again later"))
 
     def _refuse(self, failure: Failure) -> None:
         self._front.audit.record("rejected", **self._client.who(), outcome=failure.token, error=failure.text)
@@ -215,19 +273,7 @@ class Connection(asyncio.BufferedProtocol):
         self.end()
 
 
-def _client_of(transport: asyncio.Transport) -> Client:
-    host, port = transport.get_extra_info("peername")[:2]
+def _client_at(host: str, port: int) -> Client:
     address = ip_address(host.partition("%")[0])
     address = getattr(address, "ipv4_mapped", None) or address
     return Client(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", is_loopback=address.is_loopback)
-
-
-def _tune(connected: socket.socket) -> None:
-    """No delay for small answers; a peer that is gone without a word is noticed."""
-    idle, interval, probes = KEEPALIVE
-    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle)
-    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, interval)
-    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, probes)
-    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)

@@ -22,9 +22,6 @@ from instrument_proc import pipe
 from instrument_proc.pipe import Argument
 from pyvisa_daemon.errors import ERRORS
 
-#: Seconds for a resynchronisation beyond the patience with late answers.
-RESYNC_TIME = 5.0
-
 #: Milliseconds that a poll of the status byte may take.
 POLL_MS = 1000
 
@@ -51,11 +48,13 @@ class _Errand:
 
 
 class Errands:
-    """The errands to one keeper's process, one at a time. `grace` as for any VISA call, in seconds."""
+    """The errands to one keeper's process, one at a time. Seconds: `grace` as for any VISA call; `resync_time` for a
+    resynchronisation beyond the patience with late answers."""
 
-    def __init__(self, keeper: Keeper, grace: float) -> None:
+    def __init__(self, keeper: Keeper, grace: float, resync_time: float) -> None:
         self._keeper = keeper
         self._grace = grace
+        self._resync_time = resync_time
         self._errand: _Errand | None = None
 
     @property
@@ -89,7 +88,7 @@ class Errands:
             self._keeper.fire(Event.DONE)
 
         arguments: list[Argument] = [hold.late_answers, round(hold.patience * 1000)]
-        self._send(_Errand("resynchronise", arguments, Event.DIRTY, RESYNC_TIME + hold.patience, done), [])
+        self._send(_Errand("resynchronise", arguments, Event.DIRTY, self._resync_time + hold.patience, done), [])
 
     def read_ahead(self, hold: Hold, holder: Session, attributes: ResourceAttributes) -> None:
         """Read `holder`'s answer as that session would, into its own store; what cannot be had is lost to it."""

@@ -6,14 +6,18 @@ Runs in the front process, on its event loop; everything here is called from tha
 import asyncio
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
+from resource import RLIMIT_NOFILE, getrlimit
 
+from front_proc.admission import Admission, is_short
 from front_proc.audit import Audit, LogWriter
+from front_proc.breaker import Breaker
 from front_proc.child import ChildProcess
 from front_proc.discovery import Discovery, search_all
-from front_proc.lifecycle import Breaker, BreakerSettings
+from front_proc.lifecycle import Event, State
 from front_proc.pool import Pool
 from front_proc.resource import Resource
 from front_proc.resource_settings import EffectiveSettings, ResourceSettings
@@ -24,10 +28,6 @@ from front_proc.settings import Settings
 from instrument_proc.spawn import ChildSettings
 from pyvisa_daemon.errors import Effect, Failure
 
-#: Clients at once; beyond it loopback has a few more, to look and to stop.
-CLIENT_LIMIT = 1000
-RESERVE = 4
-
 #: Of the 10 seconds that stopping may take: for commands to finish, for sessions to close, for the killed to die.
 FINISH_TIME = 2.0
 CLOSE_TIME = 3.0
@@ -35,6 +35,17 @@ KILL_TIME = 2.5
 
 #: Seconds between the end of the last child and the front's own, for replies.
 REPLY_TIME = 0.05
+
+#: Seconds between looks, while it drains, whether anything is still open.
+DRAIN_LOOK = 0.1
+
+
+class FrontState(StrEnum):
+    """What the daemon is about, as `status` says it."""
+
+    SERVING = "serving"
+    DRAINING = "draining"  # no new sessions; it stops when the last one is closed
+    STOPPING = "stopping"  # nothing new at all; it ends within 10 s
 
 
 class Front:
@@ -47,22 +58,32 @@ class Front:
         self.log = log
         self.linger = settings.linger
         self.grace = settings.grace
+        self.limits = settings.limits
         self.lock_folder: Path = settings.lock_folder
         self.spool_folder: Path = settings.run_dir
-        self.clients: set[Client] = set()
+        self._admission = Admission(settings.limits.clients)
+        self.clients = self._admission.clients
         self.resources: dict[str, Resource] = {}
         self.started_at = time.monotonic()
-        self.is_stopping = False
+        self.state = FrontState.SERVING
+        #: Is called when it begins to stop, once.
+        self.on_stopping: Callable[[], None] = lambda: None
         #: Set when the process shall end.
         self.ended = asyncio.Event()
         self._breakers: dict[str, Breaker] = {}
         self._library = library
         self._table = ResourceTable(rows, library)
-        self._pool = Pool(ChildSettings(library, str(settings.log_file)), self._note_trouble)
+        child_settings = ChildSettings(library, str(settings.log_file))
+        self._pool = Pool(child_settings, self._note_trouble, settings.limits.start_time)
         self._discoveries = {
             name: Discovery(name, self.take_child, self._note_trouble) for name in self._table.libraries
         }
+        self._draining: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[list[int]] | None = None
+
+    @property
+    def is_stopping(self) -> bool:
+        return self.state is FrontState.STOPPING
 
     async def warm_up(self) -> None:
         """Have a spare ready, and what is configured under its canonical name.
@@ -92,8 +113,9 @@ class Front:
 
     def breaker_of(self, resource: str) -> Breaker:
         now = time.monotonic()
-        self._breakers = {name: kept for name, kept in self._breakers.items() if not kept.is_forgotten(now)}
-        return self._breakers.setdefault(resource, Breaker(BreakerSettings()))
+        kept = self._breakers.items()
+        self._breakers = {name: one for name, one in kept if name in self.resources or not one.is_forgotten(now)}
+        return self._breakers.setdefault(resource, Breaker(self.limits))
 
     def library_of(self, resource: str) -> str:
         return self.settings_of(resource).library
@@ -104,17 +126,21 @@ class Front:
 
     # Clients.
 
-    def admit(self, client: Client) -> bool:
-        """Count a new client in, if there is room."""
-        limit = CLIENT_LIMIT + (RESERVE if client.is_loopback else 0)
-        if len(self.clients) >= limit:
-            return False
-        self.clients.add(client)
-        return True
+    def admit(self, client: Client, descriptor: int = 0) -> bool:
+        """Count a new client in, whose connection has this descriptor, if there is room."""
+        return self._admission.admit(client, descriptor, _descriptor_limit())
+
+    def is_short_of(self, descriptor: int) -> bool:
+        """Is this one of the last, and wanted for other things than telling somebody that there are no more?"""
+        return is_short(descriptor, _descriptor_limit())
+
+    def may_work(self, client: Client) -> bool:
+        """May it do more than look and stop the daemon?"""
+        return self._admission.may_work(client, _descriptor_limit())
 
     def leave(self, client: Client) -> None:
         """A client is gone: its sessions close, what it has waiting is not executed."""
-        self.clients.discard(client)
+        self._admission.leave(client)
         for session in tuple(client.sessions):
             session.resource.drop_session(session)
         for resource in tuple(self.resources.values()):
@@ -140,6 +166,8 @@ class Front:
             raise Failure("CLIENT_GONE")
         if self.is_stopping:
             raise Failure("SHUTTING_DOWN")
+        if self.state is FrontState.DRAINING:
+            raise Failure("SHUTTING_DOWN", "the daemon takes no new sessions: it ends when the last one is closed")
         resource = self.resources.get(canonical)
         if resource is None:
             resource = self.resources[canonical] = Resource(self, canonical, self._forget)
@@ -158,6 +186,19 @@ class Front:
         if resource is None:
             raise Failure("NO_RESOURCE", f"{name} is not open")
         return resource
+
+    async def reset(self, name: str) -> None:
+        """An operator's word: what failed there is forgotten, and it starts at once if somebody has it open.
+
+        Raises Failure(NO_RESOURCE) if nobody has and nothing failed."""
+        canonical = await self.canonical(name)
+        breaker, resource = self._breakers.get(canonical), self.resources.get(canonical)
+        if resource is not None:
+            resource.reset()
+        elif breaker is not None and not breaker.is_forgotten(time.monotonic()):
+            breaker.reset()
+        else:
+            raise Failure("NO_RESOURCE", f"{name} is not open, and has not failed")
 
     def open_resources(self) -> list[str]:
         """The resources that somebody has open."""
@@ -197,6 +238,10 @@ class Front:
     def _note_trouble(self, text: str) -> None:
         self.log.put("trouble", {"error": text})
 
+    def note_hang(self, resource: str, pid: int, process: str) -> None:
+        """A process is taken for hung: the stacks beside this record are its own, if it could still give them."""
+        self.log.put("hung", {"resource": resource, "pid": pid, "process": process})
+
     def note_command(self, client: Client, command: str, outcome: str, effect: Effect, seconds: float) -> None:
         """A command that ended without going to an instrument's process, for the audit."""
         self.audit.record(
@@ -217,12 +262,34 @@ class Front:
 
     # The end.
 
+    def drain(self) -> int:
+        """Take no new sessions, and stop when the last one is closed; how many there are now."""
+        if self.state is FrontState.SERVING:
+            self.state = FrontState.DRAINING
+            self.linger = 0.0
+            for resource in tuple(self.resources.values()):
+                if resource.keeper.state is State.READY and not resource.is_wanted(at_open=False):
+                    resource.keeper.fire(Event.CLOSE)  # it lingers
+            self._draining = asyncio.create_task(self._stop_when_drained())
+        return sum(len(resource.sessions) for resource in self.resources.values())
+
+    async def _stop_when_drained(self) -> None:
+        while self.state is FrontState.DRAINING and self._is_in_use():
+            await asyncio.sleep(DRAIN_LOOK)
+        await self.stop()
+
+    def _is_in_use(self) -> bool:
+        """Has anybody a session, or waits for one? What a client that left has running is let end, too."""
+        resources = self.resources.values()
+        return any(resource.is_wanted(at_open=False) or resource.service.is_busy for resource in resources)
+
     async def stop(self) -> list[int]:
         """End all instruments' processes within 10 s; returns the pids of those that cannot be killed."""
         if self._stopping is None:
-            self.is_stopping = True
+            self.state = FrontState.STOPPING
             self._stopping = asyncio.create_task(self._stop())
             self._stopping.add_done_callback(self._stopped)
+            self.on_stopping()
         return await asyncio.shield(self._stopping)
 
     def _stopped(self, _: object) -> None:
@@ -241,3 +308,8 @@ class Front:
             await asyncio.wait(closed, timeout=CLOSE_TIME)
         await self._pool.close(KILL_TIME)  # what still has a process by now is killed
         return self._pool.living
+
+
+def _descriptor_limit() -> int:
+    """Asked anew each time: an administrator may change it while the daemon runs. Linux knows no infinite one."""
+    return getrlimit(RLIMIT_NOFILE)[0]

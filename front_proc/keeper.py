@@ -8,89 +8,20 @@ an armed deadline that moved on re-arms when it fires.
 import asyncio
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Protocol
 from urllib.parse import quote
 
-from front_proc.audit import Audit
 from front_proc.child import ChildProcess
-from front_proc.lifecycle import TRANSITIONS, Action, Breaker, Event, State, transition
-from front_proc.resource_settings import EffectiveSettings
+from front_proc.house import House, Owner
+from front_proc.lifecycle import TRANSITIONS, Action, Event, State, transition
 from front_proc.tickets import Outcome, failed
 from instrument_proc import pipe
 from pyvisa_daemon.errors import Effect, Failure
 
-#: Seconds each of these may take; a command's own deadline is its VISA timeout and the grace.
-OPEN_TIME = 15.0
-KILL_TIME = 2.0
-CLOSE_TIME = 5.0
+#: Seconds between the first two attempts to reach an instrument that is offline; they double from there.
+RETRY_TIME = 1.0
 
 #: Seconds by which a timer may be late before the front itself must have been stopped.
 LATE = 0.2
-
-
-class House(Protocol):
-    """What a resource and its keeper need of the front around them."""
-
-    audit: Audit
-    linger: float
-    grace: float
-    lock_folder: Path
-
-    def note_fault(self, error: BaseException) -> None:
-        """A fault of the daemon's own, for its log."""
-        ...
-
-    async def take_child(self) -> ChildProcess:
-        """A warm child. Raises Failure(START_FAILED)."""
-        ...
-
-    def breaker_of(self, resource: str) -> Breaker:
-        """What counts this resource's failures, also those of its earlier openings."""
-        ...
-
-    def settings_of(self, resource: str) -> EffectiveSettings:
-        """What is configured for this resource."""
-        ...
-
-
-class Owner(Protocol):
-    """Whose process it is."""
-
-    name: str
-    settings: EffectiveSettings
-
-    def is_wanted(self, *, at_open: bool) -> bool:
-        """Should there be a process? `at_open`: one that died opening is of no use to those who wait for the open."""
-        ...
-
-    def serve(self) -> None:
-        """The process is ready for a command."""
-        ...
-
-    def to_open(self) -> tuple[pipe.Attributes, list[int]]:
-        """The attributes and the events that a new process sets and enables."""
-        ...
-
-    def opened(self, report: pipe.Opened) -> None:
-        """A new process has the session open."""
-        ...
-
-    def reported(self, report: pipe.Report) -> None:
-        """The process says something about the command that it has."""
-        ...
-
-    def fail_opens(self, refusal: Outcome) -> None: ...
-
-    def fail_running(self, token: str, text: str) -> None: ...
-
-    def fail_queued(self, refusal: Outcome) -> None: ...
-
-    def process_ended(self) -> None:
-        """The process is gone, or will never be."""
-        ...
-
-    def forget(self) -> None: ...
 
 
 class Keeper:
@@ -110,26 +41,74 @@ class Keeper:
         self.reason = ""
         #: How the death of its process is told to the command that it has.
         self._fate = "INSTRUMENT_CRASHED"
+        #: Can its library clear the device while another call waits?
+        self._can_abort = False
         #: Why the last open failed.
         self.refusal = failed("VI_ERROR_RSRC_NFOUND")
         self._breaker = house.breaker_of(owner.name)
         self._is_at_fault = False
         self._is_unreachable = False
+        #: Of an instrument that is offline: when a command may try it again, and how long the one after it then waits.
+        self._retry_at, self._retry_step = 0.0, RETRY_TIME
         self._taking: asyncio.Task[None] | None = None
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._backoff_timer: asyncio.TimerHandle | None = None
 
+    def want(self) -> None:
+        """Somebody opens it: a process is started, unless the last ones failed."""
+        self.fire(self._breaker.admits(time.monotonic()))
+
+    @property
+    def refusal_of_commands(self) -> Outcome:
+        """Why a command to a dormant instrument fails: whatever viOpen found, its session was open."""
+        return failed("VI_ERROR_CONN_LOST", self.refusal.text) if self.state is State.OFFLINE else self.refusal
+
+    def may_wake(self) -> bool:
+        """May a command have a dormant instrument started again?"""
+        now = time.monotonic()
+        if self.state is State.OFFLINE:
+            return now >= self._retry_at
+        return self.state is State.BROKEN and self._breaker.admits(now) is Event.WANTED
+
+    def wake(self) -> None:
+        """A command does; the next one waits its time if that is of no use."""
+        self._retry_at = time.monotonic() + self._retry_step
+        self._retry_step = min(2 * self._retry_step, self._house.limits.longest_offline)
+        self.fire(Event.WANTED)
+
+    def succeeded(self) -> None:
+        """A command was carried out."""
+        self._breaker.succeeded(time.monotonic())
+
     def reset(self) -> None:
         """An operator says that it is fine again."""
         self._breaker.reset()
+        self._try_again_at_once()
         self.fire(Event.RESET)
+
+    def _try_again_at_once(self) -> None:
+        self._retry_at, self._retry_step = 0.0, RETRY_TIME
 
     def restart(self) -> None:
         """An operator says that it shall start anew."""
         if Event.RESTART in TRANSITIONS[self.state]:  # else it does so already, for a reason of its own
             self.reason = "an operator restarted it"
         self.fire(Event.RESTART)
+
+    def abort(self, reason: str) -> None:
+        """The running command shall end: by a device clear where that can be while it runs, else with its process."""
+        self._blame_nobody("COMMAND_ABORTED", reason)
+        self.fire(Event.ABORT if self._can_abort else Event.CUT)
+
+    def cut(self, fate: str, reason: str) -> None:
+        """The running command shall end with its process, which did nothing wrong."""
+        self._blame_nobody(fate, reason)
+        self.fire(Event.CUT)
+
+    def _blame_nobody(self, fate: str, reason: str) -> None:
+        if Event.CUT in TRANSITIONS[self.state]:  # else it ends already, for a reason of its own
+            self._fate, self.reason = fate, reason
 
     def shut(self) -> None:
         """The daemon stops."""
@@ -193,12 +172,14 @@ class Keeper:
         assert self.child is not None
         again = "restarted" if self.generation > 1 else "opened"
         self.restarts += self.generation > 1
+        self._can_abort = report.can_abort
+        self._try_again_at_once()
         self._house.audit.record(again, resource=name, pid=self.child.pid, generation=self.generation)
         self._owner.opened(report)
         self.fire(Event.OPENED)
 
     def _sent_garbage(self, why: str) -> None:
-        if self.state is State.CLOSING:
+        if self.state in (State.CLOSING, State.TERMINATING):
             return  # its last words do not matter, and its end is awaited
         self._is_at_fault = True
         self._blame(f"process {self._pid} is out of order: {why}")
@@ -211,7 +192,7 @@ class Keeper:
         details = {"resource": self._owner.name, "pid": child.pid, "death": child.describe_death()}
         if self.state is State.CLOSING:
             self._house.audit.record("closed", **details)
-        elif self.state in (State.KILLING, State.WEDGED):
+        elif self.state in (State.TERMINATING, State.KILLING, State.WEDGED):
             self._house.audit.record("killed", **details)
         else:
             self._is_at_fault = True
@@ -228,8 +209,18 @@ class Keeper:
         if not is_wanted:
             return Event.DIED
         if self._is_at_fault:
-            return self._breaker.failed(time.monotonic())
+            return self._failed()
         return Event.DIED_OFFLINE if self._is_unreachable else Event.DIED_START
+
+    def _failed(self) -> Event:
+        now = time.monotonic()
+        event = self._breaker.failed(now, self.last_error)
+        if event is Event.DIED_WAIT:
+            wait = round(self._breaker.wait(now), 3)
+            self._house.audit.record("backoff", resource=self._owner.name, wait_s=wait, error=self.last_error)
+        elif event is Event.DIED_OFTEN:
+            self._house.audit.record("broken", resource=self._owner.name, error=self.last_error)
+        return event
 
     def _blame(self, what: str) -> None:
         self.reason = self.last_error = what
@@ -272,11 +263,12 @@ class Keeper:
         self.generation += 1
         name = self._owner.name
         lock_file = self._house.lock_folder / (quote(name, safe="") + ".lock")
-        self.arm(OPEN_TIME)
+        self.arm(self._house.limits.open_time)
         self.child.send(pipe.Open(name, self._owner.settings.library, str(lock_file), *self._owner.to_open()))
 
     def _serve(self) -> None:
         self.arm(None)
+        self._fate = "INSTRUMENT_CRASHED"  # whatever was said of the last command is over
         self._owner.serve()
 
     def _fail_opens(self) -> None:
@@ -297,38 +289,53 @@ class Keeper:
         assert self.child is not None
         self._is_at_fault = True
         self.child.dump_and_kill()
-        self.arm(KILL_TIME)
+        self.arm(self._house.limits.kill_time)
 
     def _name_hang(self) -> None:
         self._blame(f"no answer by its deadline: process {self._pid} hung and is killed")
         self._fate = "INSTRUMENT_HUNG"
         self.refusal = failed("INSTRUMENT_HUNG", self.reason)
-        self._house.audit.record("hung", resource=self._owner.name, pid=self._pid, generation=self.generation)
+        assert self.child is not None
+        where = self.child.describe_state()
+        self._house.note_hang(self._owner.name, self.child.pid, where)
+        self._house.audit.record(
+            "hung", resource=self._owner.name, pid=self._pid, generation=self.generation, process=where
+        )
 
     def _kill(self) -> None:
         assert self.child is not None
         self.child.kill()
-        self.arm(KILL_TIME)
+        self.arm(self._house.limits.kill_time)
+
+    def _send_abort(self) -> None:
+        assert self.child is not None
+        self.child.abort(self._owner.running)
+        self.arm(self._house.limits.abort_time)
+
+    def _terminate(self) -> None:
+        assert self.child is not None
+        self.child.terminate()
+        self.arm(self._house.limits.terminate_time)
 
     def _send_close(self) -> None:
         assert self.child is not None
         self.child.send(pipe.Close())
-        self.arm(CLOSE_TIME)
+        self.arm(self._house.limits.close_time)
 
     def _start_backoff(self) -> None:
-        self.refusal = failed(
-            "INSTRUMENT_BACKOFF", f"{self.last_error}; the next start is in {self._breaker.wait:.0f} s"
-        )
-        self._house.audit.record("backoff", resource=self._owner.name, wait_s=round(self._breaker.wait, 3))
-        self._backoff_timer = self._loop.call_later(self._breaker.wait, self.fire, Event.ELAPSED)
+        wait = self._breaker.wait(time.monotonic())
+        self.refusal = failed("INSTRUMENT_BACKOFF", f"{self._breaker.reason}; the next start is in {wait:.1f} s")
+        self._backoff_timer = self._loop.call_later(wait, self.fire, Event.ELAPSED)
 
     def _give_up(self) -> None:
-        self.refusal = failed("INSTRUMENT_BROKEN", f"{self.last_error}; `reset {self._owner.name}` tries again")
-        self._house.audit.record("broken", resource=self._owner.name, error=self.last_error)
+        why = self._breaker.reason
+        self.refusal = failed("INSTRUMENT_BROKEN", f"{why}; `reset {self._owner.name}` tries again")
 
     def _call_wedged(self) -> None:
-        self.refusal = failed("INSTRUMENT_WEDGED", f"process {self._pid} does not die: the kernel holds it")
-        self._house.audit.record("wedged", resource=self._owner.name, pid=self._pid)
+        assert self.child is not None
+        where = self.child.describe_state()
+        self.refusal = failed("INSTRUMENT_WEDGED", f"process {self._pid} does not die: the kernel holds it ({where})")
+        self._house.audit.record("wedged", resource=self._owner.name, pid=self._pid, process=where)
         self._owner.process_ended()  # for those who wait, though the kernel still has it
 
     def _forget(self) -> None:
@@ -345,7 +352,9 @@ class Keeper:
         Action.NAME_HANG: _name_hang,
         Action.DUMP_AND_KILL: _dump_and_kill,
         Action.KILL: _kill,
+        Action.SEND_ABORT: _send_abort,
         Action.SEND_CLOSE: _send_close,
+        Action.TERMINATE: _terminate,
         Action.START_BACKOFF: _start_backoff,
         Action.GIVE_UP: _give_up,
         Action.CALL_WEDGED: _call_wedged,

@@ -1,16 +1,13 @@
-"""The life cycle of one instrument's process, as one table, and the policy of restarting it.
+"""The life cycle of one instrument's process, as one table.
 
-Pure: no process, no clock, no logging. `Keeper` (in `front_proc.keeper`) feeds events in and carries out the
-actions; the docs' diagram is drawn from TRANSITIONS. An event that a state's row does not name changes nothing there:
-every event is legal in every state (a signal to a process that is gone, a frame that crossed a kill).
+Pure: no process, no clock, no logging. `Keeper` (in `front_proc.keeper`) feeds events in and carries out the actions;
+how a death goes on says the `breaker`; the docs' diagram is drawn from TRANSITIONS. An event that a state's row does
+not name changes nothing there: every event is legal in every state (a signal to a process that is gone, a frame that
+crossed a kill).
 
 To add a state or an event: its name here, its rows in TRANSITIONS, an action's method in `Keeper`.
 """
 
-import random
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -22,19 +19,23 @@ class State(StrEnum):
     OPENING = "opening"  # the child is inside viOpen
     READY = "ready"  # the session is open and idle
     BUSY = "busy"  # one command is with the child
+    ABORTING = "aborting"  # the command is being cut short by a device clear
     RESYNC = "resync"  # the session is being emptied of old answers
     KILLING = "killing"  # SIGKILL is sent, its death is awaited
     WEDGED = "wedged"  # it did not die: the kernel holds it
     OFFLINE = "offline"  # the instrument cannot be reached; the next command tries again
     BACKOFF = "backoff"  # it failed again; waits before the next start
-    BROKEN = "broken"  # it failed too often; waits for `reset`
+    BROKEN = "broken"  # it failed too often; waits for `reset`, or for a command after the trial time
     CLOSING = "closing"  # viClose, then the process ends
+    TERMINATING = "terminating"  # it did not, and has SIGTERM
 
 
 class Event(StrEnum):
     """What happens to it."""
 
     WANTED = "wanted"  # somebody opens it, or a command needs it
+    TOO_SOON = "too_soon"  # ... but it failed a moment ago
+    TOO_OFTEN = "too_often"  # ... but it is broken
     WARM = "warm"  # a warm child is at hand
     OPENED = "opened"
     REFUSED = "refused"  # viOpen failed, child healthy
@@ -42,6 +43,8 @@ class Event(StrEnum):
     DONE = "done"
     DIRTY = "dirty"  # the next command needs a resynchronised session
     LOST = "lost"  # the connection to the instrument is lost, child healthy
+    ABORT = "abort"  # somebody cuts the command short, and the library can clear the device meanwhile
+    CUT = "cut"  # the command is to end now, and only with its process can it
     DEADLINE = "deadline"  # no answer in time
     GARBAGE = "garbage"  # the child sent what is no report
     RESTART = "restart"  # an operator's word
@@ -67,7 +70,9 @@ class Action(StrEnum):
     NAME_HANG = "name_hang"  # whose deadline it was, for the record and for those who wait
     DUMP_AND_KILL = "dump_and_kill"  # stacks first: the child hangs
     KILL = "kill"
+    SEND_ABORT = "send_abort"
     SEND_CLOSE = "send_close"
+    TERMINATE = "terminate"
     START_BACKOFF = "start_backoff"
     GIVE_UP = "give_up"
     CALL_WEDGED = "call_wedged"
@@ -95,6 +100,9 @@ def _after_death(*first: Action) -> dict[Event, tuple[State, tuple[Action, ...]]
 TRANSITIONS: dict[State, dict[Event, tuple[State, tuple[Action, ...]]]] = {
     S.CLOSED: {
         E.WANTED: (S.STARTING, (A.TAKE_CHILD,)),
+        # Closing and opening again does not get around the breaker.
+        E.TOO_SOON: (S.BACKOFF, (A.START_BACKOFF, A.FAIL_OPENS, A.FAIL_QUEUED)),
+        E.TOO_OFTEN: (S.BROKEN, (A.GIVE_UP, A.FAIL_OPENS, A.FAIL_QUEUED)),
     },
     S.STARTING: {
         E.WARM: (S.OPENING, (A.SEND_OPEN,)),
@@ -124,7 +132,19 @@ TRANSITIONS: dict[State, dict[Event, tuple[State, tuple[Action, ...]]]] = {
         E.DONE: (S.READY, (A.SERVE,)),
         # A healthy child whose instrument went away: its session is worth nothing, the next command opens anew.
         E.LOST: (S.KILLING, (A.FAIL_QUEUED, A.KILL)),
+        E.ABORT: (S.ABORTING, (A.SEND_ABORT,)),
+        E.CUT: (S.KILLING, (A.FAIL_QUEUED, A.KILL)),
         E.DEADLINE: (S.KILLING, (A.NAME_HANG, A.FAIL_QUEUED, A.DUMP_AND_KILL)),
+        E.GARBAGE: (S.KILLING, (A.FAIL_QUEUED, A.KILL)),
+        E.RESTART: (S.KILLING, (A.FAIL_QUEUED, A.KILL)),
+        E.CLOSE: (S.KILLING, (A.FAIL_QUEUED, A.KILL)),
+        **_after_death(A.FAIL_RUNNING, A.FAIL_QUEUED),
+    },
+    S.ABORTING: {
+        E.DONE: (S.READY, (A.SERVE,)),
+        E.LOST: (S.KILLING, (A.FAIL_QUEUED, A.KILL)),
+        # No hang: it was told to stop what it did, and this is the other way.
+        E.DEADLINE: (S.KILLING, (A.FAIL_QUEUED, A.KILL)),
         E.GARBAGE: (S.KILLING, (A.FAIL_QUEUED, A.KILL)),
         E.RESTART: (S.KILLING, (A.FAIL_QUEUED, A.KILL)),
         E.CLOSE: (S.KILLING, (A.FAIL_QUEUED, A.KILL)),
@@ -159,73 +179,28 @@ TRANSITIONS: dict[State, dict[Event, tuple[State, tuple[Action, ...]]]] = {
         E.CLOSE: (S.CLOSED, (A.FORGET,)),
     },
     S.BROKEN: {
+        E.WANTED: (S.STARTING, (A.TAKE_CHILD,)),
         E.RESET: (S.STARTING, (A.TAKE_CHILD,)),
         E.RESTART: (S.STARTING, (A.TAKE_CHILD,)),
         E.CLOSE: (S.CLOSED, (A.FORGET,)),
     },
     S.CLOSING: {
-        E.DEADLINE: (S.KILLING, (A.KILL,)),
+        E.DEADLINE: (S.TERMINATING, (A.TERMINATE,)),
         E.RESTART: (S.KILLING, (A.KILL,)),
         # What was asked for while it closed is served by a new process.
         **_AFTER_DEATH,
     },
+    S.TERMINATING: {
+        E.DEADLINE: (S.KILLING, (A.KILL,)),
+        E.RESTART: (S.KILLING, (A.KILL,)),
+        **_AFTER_DEATH,
+    },
 }
 
-#: States in which a command is refused at once, with the keeper's word for it.
-REFUSING = frozenset({State.WEDGED, State.BACKOFF, State.BROKEN})
+#: States in which a command is refused at once, with the keeper's word for it, unless it may wake the instrument.
+DORMANT = frozenset({State.WEDGED, State.OFFLINE, State.BACKOFF, State.BROKEN})
 
 
 def transition(state: State, event: Event) -> tuple[State, tuple[Action, ...]]:
     """Where `event` leads from `state`, and what to do; the same state and nothing for an event of no consequence."""
     return TRANSITIONS[state].get(event, (state, ()))
-
-
-@dataclass(frozen=True, slots=True)
-class BreakerSettings:
-    """When to stop restarting: the window that failures count in, and how many of them are too many. Seconds."""
-
-    window: float = 60.0
-    limit: int = 5
-    longest_wait: float = 60.0
-
-
-class Breaker:
-    """Counts the failures of one resource's processes: the first restarts at once, later ones wait, too many break.
-
-    `now` is monotonic seconds. Commanded stops are never told to it.
-    """
-
-    def __init__(self, settings: BreakerSettings, spread: Callable[[], float] = random.random) -> None:
-        self._settings = settings
-        self._spread = spread
-        self._failures: deque[float] = deque()
-        #: Seconds until the next start, as `failed` decided.
-        self.wait = 0.0
-
-    def failed(self, now: float) -> Event:
-        """One more failure: how its death goes on (one of DIED_START, DIED_WAIT, DIED_OFTEN)."""
-        self._forget(now)
-        self._failures.append(now)
-        count = len(self._failures)
-        if count > self._settings.limit:
-            return Event.DIED_OFTEN
-        if count == 1:
-            self.wait = 0.0
-            return Event.DIED_START
-        # 1, 2, 4 ... seconds, +-20 % so that instruments that failed together do not start together.
-        doubled: float = 2.0 ** (count - 2)
-        self.wait = min(doubled, self._settings.longest_wait) * (0.8 + 0.4 * self._spread())
-        return Event.DIED_WAIT
-
-    def reset(self) -> None:
-        """An operator says that it is fine."""
-        self._failures.clear()
-
-    def is_forgotten(self, now: float) -> bool:
-        """Does no failure count any more?"""
-        self._forget(now)
-        return not self._failures
-
-    def _forget(self, now: float) -> None:
-        while self._failures and now - self._failures[0] > self._settings.window:
-            self._failures.popleft()

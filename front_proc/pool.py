@@ -9,12 +9,10 @@ import os
 from collections.abc import Callable
 
 from front_proc.child import ChildProcess, start_child
+from front_proc.limits import DEFAULTS
 from instrument_proc import pipe
 from instrument_proc.spawn import ChildSettings
 from pyvisa_daemon.errors import Failure
-
-#: Seconds from a child's own spawn to Warm.
-START_TIME = 10.0
 
 #: Seconds between the taking of a spare and the start of the next.
 REFILL_TIME = 0.02
@@ -29,7 +27,11 @@ NAMES_KEPT = 4096
 class Pool:
     """Gives out warm children and takes unused ones back."""
 
-    def __init__(self, settings: ChildSettings, on_trouble: Callable[[str], None]) -> None:
+    def __init__(
+        self, settings: ChildSettings, on_trouble: Callable[[str], None], start_time: float = DEFAULTS.start_time
+    ) -> None:
+        """`start_time`: seconds from a child's own spawn until it is warm, and for an answer of a spare."""
+        self._start_time = start_time
         self._settings = settings
         self._on_trouble = on_trouble
         self._starting = asyncio.Semaphore(os.cpu_count() or 1)
@@ -85,7 +87,7 @@ class Pool:
             raise Failure("VI_ERROR_INV_RSRC_NAME", f"a resource's name has at most {NAME_LIMIT} characters")
         child = await self.take()
         try:
-            answer = await ask(child, pipe.Name(resource), START_TIME)
+            answer = await ask(child, pipe.Name(resource), self._start_time)
         except BaseException:  # whoever asked may be gone: the child must not be left over
             child.kill()
             raise
@@ -122,7 +124,7 @@ class Pool:
                 raise Failure("START_FAILED", f"no process could be started: {error}") from error
             self._living = {living for living in self._living if living.is_alive} | {child}
             try:
-                warm = await ask(child, None, START_TIME)
+                warm = await ask(child, None, self._start_time)
             except BaseException:  # whoever asked may be gone: the child must not be left over
                 child.kill()
                 raise

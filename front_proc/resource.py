@@ -8,15 +8,19 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from front_proc.keeper import House, Keeper
-from front_proc.lifecycle import REFUSING, Event, State
+from front_proc.house import House
+from front_proc.keeper import Keeper
+from front_proc.lifecycle import DORMANT, Event, State
 from front_proc.service import Service
 from front_proc.sessions import VI_ATTR_TMO_VALUE, Client, Session
 from front_proc.tickets import Outcome, Ticket, failed
 from instrument_proc import pipe
 from pyvisa_daemon.errors import Effect, Failure
 
-_OPEN_STATES = frozenset({State.READY, State.BUSY, State.RESYNC})
+_OPEN_STATES = frozenset({State.READY, State.BUSY, State.ABORTING, State.RESYNC})
+
+#: Where an open is refused at once; what is offline is tried by every open.
+_REFUSING = DORMANT - {State.OFFLINE}
 
 
 class Resource:
@@ -41,14 +45,14 @@ class Resource:
     async def open(self, client: Client) -> Session:
         """A session for `client`, as soon as the instrument is open. Raises Failure, always with effect none."""
         self._stop_lingering()
-        if self.keeper.state in REFUSING:
+        if self.keeper.state in _REFUSING and not self.keeper.may_wake():
             self.keeper.refusal.checked()
         if self.keeper.state in _OPEN_STATES:
             return self._new_session(client)
         future: asyncio.Future[Session] = self._loop.create_future()
         waiting = (client, future)
         self._opens.append(waiting)
-        self.keeper.fire(Event.WANTED)
+        self.keeper.want()
         try:
             return await future
         except asyncio.CancelledError:
@@ -105,12 +109,15 @@ class Resource:
 
     def reset(self) -> None:
         """An operator's word: start again at once what is in back-off, broken or offline."""
-        self.service.may_retry()
         self.keeper.reset()
 
     def restart(self) -> None:
         """An operator's word: end the process, whatever it does, and open again."""
         self.keeper.restart()
+
+    async def abort(self, reason: str) -> None:
+        """Somebody's word: cut the running command short. Returns when it has ended."""
+        await self.service.abort(reason)
 
     def shut(self) -> None:
         """The daemon stops: close what is idle, kill what is not."""
@@ -130,6 +137,10 @@ class Resource:
         await self._process_ended.wait()
 
     # What the keeper tells: its Owner.
+
+    @property
+    def running(self) -> int:
+        return self.service.running
 
     def is_wanted(self, *, at_open: bool) -> bool:
         return bool(self.sessions) or (bool(self._opens) and not at_open)

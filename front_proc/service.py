@@ -8,7 +8,8 @@ exactly once, whatever happens to the process.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import cast
 
 from front_proc.attributes import ResourceAttributes
@@ -16,8 +17,9 @@ from front_proc.errands import ERRAND, LOST, Errands
 from front_proc.event_service import EventService
 from front_proc.events import MAV
 from front_proc.hold import Hold
-from front_proc.keeper import House, Keeper
-from front_proc.lifecycle import REFUSING, Event, State
+from front_proc.house import House
+from front_proc.keeper import Keeper
+from front_proc.lifecycle import DORMANT, Event, State
 from front_proc.lock_service import LockService
 from front_proc.queue import FairQueue
 from front_proc.resource_settings import EffectiveSettings
@@ -25,18 +27,11 @@ from front_proc.sessions import VI_ATTR_SEND_END_EN, Session
 from front_proc.spool import LongMessage, Overheard, Spool
 from front_proc.tickets import FREE_CALLS, WRITES, Outcome, Ticket, Traffic, failed
 from instrument_proc import pipe
-from pyvisa_daemon.errors import Effect
+from pyvisa_daemon.errors import ERRORS, Effect
 from pyvisa_daemon.program_message import contains_query
 
-#: Seconds to the child's `started`.
-STARTED_TIME = 2.0
-
-#: Seconds a ticket may wait in the queue, and how many one client may have there.
-QUEUE_TIME = 120.0
-QUEUE_LIMIT = 64
-
-#: Seconds between two attempts to reach an instrument that cannot be reached.
-OFFLINE_TIME = 1.0
+#: The status of a command that a device clear has cut short.
+ABORTED = ERRORS["VI_ERROR_ABORT"].status
 
 
 class Service:
@@ -46,6 +41,7 @@ class Service:
         self, house: House, name: str, keeper: Keeper, sessions: set[Session], settings: EffectiveSettings
     ) -> None:
         self._house = house
+        self._limits = house.limits
         self._name = name
         self._keeper = keeper
         self._sessions = sessions
@@ -59,12 +55,13 @@ class Service:
         self._queue = FairQueue()
         self._hold = Hold()
         self._running: Ticket | None = None
-        self._errands = Errands(keeper, house.grace)
+        #: Who waits for the end of a ticket that is being aborted.
+        self._aborts: list[tuple[Ticket, asyncio.Future[None]]] = []
+        self._errands = Errands(keeper, house.grace, house.limits.resync_time)
         self._is_paused = False
         self._last_ticket = ERRAND
         self._queue_timer: asyncio.TimerHandle | None = None
         self._poll_timer: asyncio.TimerHandle | None = None
-        self._retry_at = 0.0
 
     @property
     def is_busy(self) -> bool:
@@ -84,34 +81,30 @@ class Service:
         ticket.queued_at = now
         if ticket.call == "set_attribute" and self._is_local(ticket):
             ticket.traffic = Traffic.ASIDE
-        refusal = self._refusal_at_once(ticket, now)
+        refusal = self._refusal_at_once(ticket)
         if refusal is not None:
             self.finish(ticket, refusal)
         elif not self._is_answered_ahead(ticket):
             self._queue.add(ticket)
-            if self._keeper.state is State.OFFLINE:
-                self._retry_at = now + OFFLINE_TIME
-                self._keeper.fire(Event.WANTED)
+            if self._keeper.state in DORMANT:
+                self._keeper.wake()
             self.dispatch()
 
     def _is_local(self, ticket: Ticket) -> bool:
         return ticket.arguments[0] in self.attributes.defaults
 
-    def _refusal_at_once(self, ticket: Ticket, now: float) -> Outcome | None:
+    def _refusal_at_once(self, ticket: Ticket) -> Outcome | None:
         """Why this command is not even queued; None if it is."""
-        session, state = ticket.session, self._keeper.state
+        session = ticket.session
         if session not in self._sessions:
             return failed("NO_RESOURCE", f"the session on {self._name} is closed")
-        if state in REFUSING:
+        if self._keeper.state in DORMANT and not self._keeper.may_wake():
             session.generation = None
-            return self._keeper.refusal
-        if state is State.OFFLINE and now < self._retry_at:
-            session.generation = None
-            return failed("VI_ERROR_CONN_LOST", self._keeper.refusal.text)
+            return self._keeper.refusal_of_commands
         if self._is_locked_out(ticket):
             return self.locks.refusal()
-        if self._queue.waiting_of(session.client) >= QUEUE_LIMIT:
-            return failed("QUEUE_FULL", f"{QUEUE_LIMIT} commands of this client wait for {self._name}")
+        if self._queue.waiting_of(session.client) >= self._limits.queue_length:
+            return failed("QUEUE_FULL", f"{self._limits.queue_length} commands of this client wait for {self._name}")
         return None
 
     def _is_locked_out(self, ticket: Ticket) -> bool:
@@ -142,12 +135,28 @@ class Service:
         running = self._running
         if running is not None and running.session is session:
             self.resume()
-            if session.timeout_ms is None:
-                self._prolong(running)  # nobody else would ever end it
+            if session.timeout_ms is None:  # nobody else would ever end it
+                self._loop.call_later(self._house.grace, self._cut, running)
         self._hold.left(session)
         self.events.left(session)
         self.locks.left(session)
         session.ahead.clear()
+
+    async def abort(self, reason: str) -> None:
+        """Cut the running command short, whoever's it is and whoever has a lock. Returns when it has ended."""
+        ticket = self._running
+        if ticket is None:
+            return
+        ended: asyncio.Future[None] = self._loop.create_future()
+        self._aborts.append((ticket, ended))
+        self.resume()
+        self._keeper.abort(reason)
+        await ended
+
+    def _cut(self, ticket: Ticket) -> None:
+        """Its client is gone, and without a timeout it might run for ever."""
+        if self._running is ticket:
+            self._keeper.cut("CLIENT_GONE", "the command's client left, and it had no timeout")
 
     def fail(self, belongs: Callable[[Ticket], bool], outcome: Outcome) -> None:
         """End waiting tickets with `outcome`."""
@@ -161,15 +170,25 @@ class Service:
         assert ticket.outcome is None, "a ticket ends once"
         ticket.outcome = outcome
         now = time.monotonic()
-        try:
+        with self._guarded():
             ticket.on_outcome(outcome)
-        except Exception as error:  # whoever asked may be in any state; the instrument's affairs must go on
-            self._house.note_fault(error)
+        for aborted, ended in self._aborts:
+            if aborted is ticket and not ended.done():
+                ended.set_result(None)
+        self._aborts = [(aborted, ended) for aborted, ended in self._aborts if aborted is not ticket]
         if isinstance(ticket.data, Spool):
             ticket.data.close()
         began = ticket.dispatched_at or now
         size = ticket.received + len(outcome.data)
         self._record(ticket.session, ticket.command, outcome, began - ticket.queued_at, now - began, size)
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """For telling whoever asked, who may be in any state: the instrument's affairs must go on."""
+        try:
+            yield
+        except Exception as error:
+            self._house.note_fault(error)
 
     def _record(
         self, session: Session, command: str, outcome: Outcome, waited: float, ran: float, size: int = 0
@@ -263,7 +282,7 @@ class Service:
         message = self._overheard(ticket) if ticket.call in WRITES else ticket.data
         changes = self.attributes.changes(ticket.session)
         self._keeper.fire(Event.DISPATCHED)
-        self._keeper.arm(STARTED_TIME)
+        self._keeper.arm(self._limits.begin_time)
         assert self._keeper.child is not None
         self._keeper.child.run(pipe.Run(ticket.number, ticket.call, ticket.arguments, changes), message)
 
@@ -283,10 +302,16 @@ class Service:
         hear(ticket.beginning, True)
         return ticket.data
 
+    @property
+    def running(self) -> int:
+        """The number of the command that the process has."""
+        return ERRAND if self._running is None else self._running.number
+
     def reported(self, report: pipe.Report) -> None:
         """The process says something."""
         if isinstance(report, pipe.Happened):
-            self.events.happened(report.event, report.attributes)
+            with self._guarded():
+                self.events.happened(report.event, report.attributes)
         elif getattr(report, "ticket", None) == ERRAND:
             self._errands.reported(report)
         elif self._running is not None and getattr(report, "ticket", None) == self._running.number:
@@ -301,7 +326,8 @@ class Service:
                 self._prolong(ticket)
                 ticket.received += len(report.data)
                 self._hold.heard(ticket, report.data)
-                ticket.on_piece(report.data)
+                with self._guarded():
+                    ticket.on_piece(report.data)
             case pipe.Started():
                 ticket.is_started = True
                 self._prolong(ticket)
@@ -311,6 +337,10 @@ class Service:
     def _done(self, ticket: Ticket, report: pipe.Done) -> None:
         outcome = Outcome(report.status, report.value, report.data, report.token, report.effect, report.text)
         self._hold.ended(ticket, outcome, report.dirty, time.monotonic())
+        if report.status == ABORTED and self._keeper.state is State.ABORTING:
+            outcome = failed("COMMAND_ABORTED", f"{self._name}: {self._keeper.reason}", report.effect)
+            if not report.dirty:
+                self._hold.resynchronised()  # by the device clear
         session = ticket.session
         if session not in self._sessions:
             self._hold.left(session)  # it closed meanwhile
@@ -325,14 +355,16 @@ class Service:
         elif ticket.call == "read_stb":
             mav = MAV if session.ahead and self.marks_end else 0
             outcome = self.events.status_byte(ticket, outcome, mav)
-        if outcome.status == LOST:
+        if report.status == LOST:
             session.generation = None
         self._running = None  # not before: a fault of ours on the way here costs this ticket its process, not its reply
         self.resume()
         self.finish(ticket, outcome)
-        if outcome.status == LOST:
+        if report.status == LOST:
             self._keeper.lost(report.text)
         else:
+            if not outcome.failed:
+                self._keeper.succeeded()
             self._keeper.fire(Event.DONE)
 
     def fail_running(self, token: str, text: str) -> None:
@@ -368,12 +400,13 @@ class Service:
         """Seconds for one VISA call of `ticket`: its timeout and the grace; an infinite one ends with its client."""
         timeout_ms = ticket.session.timeout_ms
         if timeout_ms is None:
-            return None if ticket.session in self._sessions else self._house.grace
+            return None
         return max(timeout_ms / 1000 + self._house.grace, self._settings.deadline)
 
     def pause(self) -> None:
         """Whoever is being answered does not keep up: the child waits, and that is no fault of its own."""
-        if self._running is not None and self._keeper.child is not None and not self._is_paused:
+        is_busy = self._running is not None and self._keeper.state is State.BUSY  # else it is to end, whoever reads
+        if is_busy and self._keeper.child is not None and not self._is_paused:
             self._is_paused = True
             self._keeper.child.pause()
             self._keeper.arm(None)
@@ -399,21 +432,18 @@ class Service:
         """Look again when the oldest ticket has waited too long, or a hold runs out, whichever is first."""
         if self._queue_timer is not None:
             self._queue_timer.cancel()
-        moments = [min(ticket.queued_at for ticket in self._queue) + QUEUE_TIME]
+        moments = [min(ticket.queued_at for ticket in self._queue) + self._limits.queue_time]
         now, hold_ends = time.monotonic(), self._hold.expires_at()
         if hold_ends is not None and hold_ends > now and self._keeper.state is State.READY:
             moments.append(hold_ends)
         self._queue_timer = self._loop.call_later(max(0.001, min(moments) - now), self._look_at_queue)
 
     def _look_at_queue(self) -> None:
-        oldest = time.monotonic() - QUEUE_TIME
-        outcome = failed("QUEUE_TIMEOUT", f"waited {QUEUE_TIME:g} s for {self._name}")
+        limit = self._limits.queue_time
+        oldest = time.monotonic() - limit
+        outcome = failed("QUEUE_TIMEOUT", f"waited {limit:g} s for {self._name}")
         self.fail(lambda ticket: ticket.queued_at <= oldest, outcome)
         self.dispatch()
-
-    def may_retry(self) -> None:
-        """An operator says that it can be reached again."""
-        self._retry_at = 0.0
 
     def stop_waiting(self) -> None:
         """Nothing of it is left to be done."""

@@ -1,7 +1,7 @@
 """The daemon's settings: one table of options, for the command line, the TOML file and the reference page.
 
-Pure but for reading the TOML file. The command line wins over the file, the file over the default. Settings per
-resource stand in the file only: `resource_settings`.
+Pure but for reading the TOML file. The command line wins over the file, the file over the default. Limits
+and settings per resource stand in the file only: `limits`, `resource_settings`.
 To add an option: one row in OPTIONS and its field in Settings.
 """
 
@@ -14,6 +14,7 @@ from typing import Any
 
 import platformdirs
 
+from front_proc.limits import DEFAULTS, Limits, read_limits
 from front_proc.resource_settings import ResourceSettings, read_rows
 from front_proc.setting_values import (
     LIBRARIES,
@@ -42,6 +43,7 @@ class Settings:
     audit_log: Path | None
     linger: float
     grace: float
+    limits: Limits
     #: The rows of `[[resource]]`, in the order of the file.
     resources: tuple[ResourceSettings, ...]
 
@@ -130,7 +132,10 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
     """The settings of this start. Raises SettingsError; argparse itself exits with code 2."""
     given = vars(parser().parse_args(arguments))
     file = given.pop("config")
-    values: dict[str, Any] = {option.field: option.default for option in OPTIONS} | {"resources": ()}
+    values: dict[str, Any] = {option.field: option.default for option in OPTIONS} | {
+        "resources": (),
+        "limits": DEFAULTS,
+    }
     if file is not None:
         values |= _from_file(Path(file))
     for option in OPTIONS:
@@ -155,8 +160,10 @@ def _from_file(file: Path) -> dict[str, Any]:
         option = named(OPTIONS, key)
         if key == "resource":
             values["resources"] = read_rows(value, str(file))
+        elif key == "limits":
+            values["limits"] = read_limits(value, str(file))
         elif option is None:
-            names = ", ".join([*(row.name for row in OPTIONS), "[[resource]]"])
+            names = ", ".join([*(row.name for row in OPTIONS), "[limits]", "[[resource]]"])
             raise SettingsError(f"{file}: no setting is called {key!r}; there are {names}")
         else:
             values[option.field] = option.taken_from_file(value, f"{file}: {key} = ")

@@ -22,6 +22,7 @@ def describe(front: Front) -> dict[str, Any]:
         "uptime_s": round(time.monotonic() - front.started_at, 3),
         "clients": len(front.clients),
         "resources": [_describe(resource) for _, resource in sorted(front.resources.items())],
+        "state": front.state.value,
     }
 
 

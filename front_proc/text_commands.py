@@ -246,7 +246,13 @@ async def status(conversation: "Conversation", _: Arguments) -> Reply:
 
 
 async def reset(conversation: "Conversation", arguments: Arguments) -> Reply:
-    (await conversation.front.known(arguments.words[0])).reset()
+    await conversation.front.reset(arguments.words[0])
+    return "ok"
+
+
+async def abort(conversation: "Conversation", arguments: Arguments) -> Reply:
+    client = conversation.client
+    await (await conversation.front.known(arguments.words[0])).abort(f"aborted by {client.name or client.address}")
     return "ok"
 
 
@@ -261,6 +267,10 @@ async def mode(conversation: "Conversation", arguments: Arguments) -> Reply:
 async def end_daemon(conversation: "Conversation", _: Arguments) -> Reply:
     left = await conversation.front.stop()
     return "ended" if not left else f"ended left={','.join(map(str, left))}"
+
+
+async def drain(conversation: "Conversation", _: Arguments) -> Reply:
+    return f"draining sessions={conversation.front.drain()}"
 
 
 async def restart(conversation: "Conversation", arguments: Arguments) -> Reply:
@@ -286,7 +296,8 @@ def _explained(rows: dict[str, str]) -> Iterable[str]:
 
 def _status_lines(report: dict[str, Any]) -> Iterable[str]:
     up = f"up {report['uptime_s']:.0f} s, {report['clients']} clients"
-    yield f"version {report['version']}, pid {report['pid']}, {up}"
+    state = "" if report["state"] == "serving" else f", {report['state']}"
+    yield f"version {report['version']}, pid {report['pid']}, {up}{state}"
     for row in report["resources"]:
         process = f"pid {row['pid']}, {row['memory_mb']} MB" if row["pid"] else "no process"
         yield (
@@ -355,12 +366,16 @@ _PROGRAM = (
     Command(
         "reset", "RESOURCE", words(1, 1), reset, "start again what is in back-off or broken", acts=True, on_record=True
     ),
+    Command(
+        "abort", "RESOURCE", words(1, 1), abort, "cut the command that runs there short", acts=True, on_record=True
+    ),
     Command("mode", "[plain|tagged]", words(0, 1), mode, "mark every reply with ok or err"),
 )
 
 _DAEMON = (
     Command("end_daemon", "", words(0, 0), end_daemon, "close every instrument and end the daemon", on_record=True),
     Command("status", "", words(0, 0), status, "the daemon and its instruments"),
+    Command("drain", "", words(0, 0), drain, "take no new sessions, end after the last", on_record=True),
     Command("restart", "RESOURCE", words(1, 1), restart, "end a resource's process and open it again", on_record=True),
 )
 

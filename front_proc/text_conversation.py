@@ -16,18 +16,21 @@ from front_proc.front import Front
 from front_proc.locks import LockKind
 from front_proc.sessions import VI_ATTR_TERMCHAR, VI_ATTR_TERMCHAR_EN, VI_ATTR_TMO_VALUE, Client, Session
 from front_proc.text_commands import PERSONS_NAMES, Arguments, Command, Prefix, find, parse, takes_block
-from front_proc.text_framing import LINE_LIMIT, Request, RequestReader
+from front_proc.text_framing import BLOCK_LIMIT, LINE_LIMIT, Request, RequestReader
 from front_proc.tickets import Outcome, Ticket
 from instrument_proc.pipe import Argument
 from pyvisa_daemon.errors import Effect, Failure
 from pyvisa_daemon.program_message import count_answers
 
-#: Seconds of silence after which an unterminated command counts as whole, and that a line may take.
+#: Seconds of silence after which an unterminated command counts as whole.
 SILENCE = 0.05
-LINE_TIME = 10.0
 
 #: Bytes that are read ahead of the request being answered; what is more stays in the socket.
 READ_AHEAD = LINE_LIMIT + 2
+
+#: What is answered while the daemon stops, and what whoever came when there was no room may ask for besides `.!.`.
+_WHILE_STOPPING = frozenset({"ping", "status", "end_daemon"})
+_WITHOUT_ROOM = frozenset({"ping", "status", "hello", "help"})
 
 
 class Line(Protocol):
@@ -57,9 +60,9 @@ class Line(Protocol):
 
 
 class Conversation:
-    """What one connection has said, has open and has set."""
+    """What one connection has said, has open and has set. `line_due` is when its first line has to be whole."""
 
-    def __init__(self, front: Front, client: Client, line: Line) -> None:
+    def __init__(self, front: Front, client: Client, line: Line, line_due: float | None = None) -> None:
         self.front = front
         self.client = client
         self.current: Session | None = None
@@ -74,7 +77,7 @@ class Conversation:
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         #: When the unfinished line at hand has to be whole.
-        self._line_due: float | None = None
+        self._line_due = line_due
         self._saw_terminator = False
         #: What is unfinished came at once, and while nothing was outstanding.
         self._is_one_piece = True
@@ -136,7 +139,7 @@ class Conversation:
                 self._line.close()
         elif self._reader:
             if self._line_due is None or self._reader.is_in_block:  # a block has its time with every piece
-                self._line_due = self._loop.time() + LINE_TIME
+                self._line_due = self._loop.time() + self.front.limits.line_time
             if self._is_acceptable_unterminated():
                 self._timer = self._loop.call_later(SILENCE, self._accept_silence)
             else:
@@ -148,7 +151,7 @@ class Conversation:
 
     def _line_timed_out(self) -> None:
         self._timer = None
-        self._give_up(Failure("LINE_TIMEOUT", f"no end of line within {LINE_TIME:g} s"))
+        self._give_up(Failure("LINE_TIMEOUT", f"no end of line within {self.front.limits.line_time:g} s"))
 
     def _is_acceptable_unterminated(self) -> bool:
         if self._saw_terminator or not self._is_one_piece:
@@ -161,7 +164,19 @@ class Conversation:
 
     def _begin(self, request: Request) -> None:
         self._line_due = None
+        if not self._may_be_served(request.line):
+            self._give_up(Failure("TOO_MANY_CLIENTS", "there is room for looking and for .!. only; try again later"))
+            return
         self._task = self._loop.create_task(self._serve(request))
+
+    def _may_be_served(self, line: bytes) -> bool:
+        if self.front.may_work(self.client):
+            return True
+        try:
+            prefix, row, _ = self._parse(line)
+        except Failure:
+            return True  # its reply will say what is wrong with it
+        return prefix is Prefix.DAEMON or row.verb in _WITHOUT_ROOM
 
     async def _serve(self, request: Request) -> None:
         is_failed = self._has_ticket = self._is_on_record = False
@@ -204,7 +219,7 @@ class Conversation:
             raise Failure("FORBIDDEN", "commands for the daemon are accepted from its own machine only")
         if prefix is Prefix.PERSON:
             self._saw_person = True
-        if self.front.is_stopping and row.verb not in ("ping", "status", "end_daemon"):
+        if self.front.is_stopping and row.verb not in _WHILE_STOPPING:
             raise Failure("SHUTTING_DOWN")
         self._is_on_record = row.on_record
         reply = await row.run(self, arguments)
@@ -297,8 +312,20 @@ class Conversation:
     ) -> bytes:
         """One call of the child's; its bytes. Raises Failure."""
         pieces: list[bytes] = []
-        outcome = await self._outcome(session, call, data, arguments, pieces.append)
-        return b"".join([*pieces, outcome.data])
+        size = 0
+
+        def keep(piece: bytes) -> None:
+            nonlocal size
+            size += len(piece)
+            if size <= BLOCK_LIMIT:
+                pieces.append(piece)
+
+        outcome = await self._outcome(session, call, data, arguments, keep)
+        keep(outcome.data)
+        if size > BLOCK_LIMIT:
+            text = f"an answer of {size} bytes: here one has at most {BLOCK_LIMIT}; PyVISA programs take any"
+            raise Failure("VI_ERROR_ALLOC", text, Effect.DONE)
+        return b"".join(pieces)
 
     async def execute_for_value(self, session: Session, call: str, data: bytes = b"") -> object:
         """One call of the child's; its value. Raises Failure."""

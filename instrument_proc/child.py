@@ -14,8 +14,9 @@ from pyvisa import highlevel
 from pyvisa.constants import StatusCode
 
 from instrument_proc import pipe
+from instrument_proc.aborter import Aborter
 from instrument_proc.calls import CALLS, Exchange, Result
-from instrument_proc.failures import CallError
+from instrument_proc.failures import AbortedError, CallError
 from instrument_proc.guard import DeathPipe, ResourceBusyError, bound_orphan_close, lock_resource
 from instrument_proc.libraries import canonical, find_all, load
 from instrument_proc.visa_session import VisaSession
@@ -25,9 +26,10 @@ from pyvisa_daemon.framing import FRAME_LIMIT, FrameError
 class Child:
     """Serves one front over `connection`."""
 
-    def __init__(self, connection: Connection, death: DeathPipe, library: str) -> None:
+    def __init__(self, connection: Connection, death: DeathPipe, aborts: Connection, library: str) -> None:
         self._connection = connection
         self._death = death
+        self._aborter = Aborter(aborts)
         self._session: VisaSession | None = None
         self._lock: int | None = None
         self._library: highlevel.VisaLibraryBase | None = None
@@ -102,7 +104,9 @@ class Child:
                 self._session.enable_event(event, _Teller(0, self._send).happened)
         except CallError as error:
             return pipe.Opened(error.status, error.token, error.text, False, [])
-        return pipe.Opened(0, "", "", self._session.marks_end, local)
+        if self._session.can_abort:
+            self._aborter.start(self._session.clear)
+        return pipe.Opened(0, "", "", self._session.marks_end, local, self._session.can_abort)
 
     def _run(self, order: pipe.Run) -> pipe.Done:
         assert self._session is not None, "the front runs nothing before Opened"
@@ -112,7 +116,12 @@ class Child:
             for attribute, state in order.attributes:
                 self._session.set_attribute(attribute, state)
             self._send(pipe.Started(order.ticket))
-            result: Result = CALLS[order.call](exchange, *order.arguments)
+            with self._aborter.may_abort(order.ticket):
+                result: Result = CALLS[order.call](exchange, *order.arguments)
+        except AbortedError as error:
+            return pipe.Done(
+                order.ticket, error.status, token=error.token, effect=exchange.effect_of(error), text=error.text
+            )
         except CallError as error:
             effect = exchange.effect_of(error)
             return pipe.Done(

@@ -65,6 +65,13 @@ class CallError(Exception):
         return str(self.args[0])
 
 
+class AbortedError(CallError):
+    """A call that was cut short by a device clear: nothing of it is left in the instrument."""
+
+    def __init__(self) -> None:
+        super().__init__(StatusCode.error_abort, "cut short by a device clear")
+
+
 def translate(error: Exception, otherwise: StatusCode = StatusCode.error_system_error) -> CallError:
     """What a library raised, as a VISA status; `otherwise` for what no row knows."""
     if isinstance(error, errors.VisaIOError):

@@ -11,6 +11,7 @@ import socket
 
 from pyvisa import highlevel, rname
 from pyvisa.constants import InterfaceType, StatusCode
+from pyvisa.ctwrapper.highlevel import IVIVisaLibrary
 from pyvisa.typing import VISASession
 
 from instrument_proc.failures import NOT_REACHED, CallError, attempt, checked
@@ -96,6 +97,12 @@ def after_open(library: highlevel.VisaLibraryBase, handle: VISASession) -> None:
         library.close(handle)
         raise CallError(NOT_REACHED, f"cannot connect: {errno.errorcode.get(refusal, refusal)}")
     interface.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def clears_while_waiting(library: highlevel.VisaLibraryBase) -> bool:
+    """May one thread call viClear while another waits in viRead? Vendors' libraries are made for several threads; in
+    pyvisa-py both would read from the same connection."""
+    return getattr(library, "clears_while_waiting", isinstance(library, IVIVisaLibrary))
 
 
 def peer_has_closed(library: highlevel.VisaLibraryBase, handle: VISASession) -> bool:

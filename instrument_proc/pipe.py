@@ -3,6 +3,7 @@
 Plain bytes in length-prefixed frames (see `pyvisa_daemon.framing`), MessagePack inside, never a pickled object.
 
     front -> child    Name, List, Open, Run Part*, Close      at most one order at a time
+                      Abort, on a pipe of its own, while a Run is being carried out
     child -> front    Warm once, then what answers the order:
                       Named | Listed | Opened | Started Progress* Written? Piece* Done | Closed
                       and Happened at any time once an event is enabled
@@ -68,6 +69,12 @@ class Part(_Message, tag="part", frozen=True):
     data: bytes
 
 
+class Abort(_Message, tag="abort", frozen=True):
+    """Cut the Run with this `ticket` short by viClear, if it is still being carried out; its Done says the rest."""
+
+    ticket: int
+
+
 class Close(_Message, tag="close", frozen=True):
     """viClose, then end."""
 
@@ -98,13 +105,17 @@ class Listed(_Message, tag="listed", frozen=True):
 
 
 class Opened(_Message, tag="opened", frozen=True):
-    """The end of Open. `ends`: does the interface mark the END of a message? `attributes` are the local ones."""
+    """The end of Open. `ends`: does the interface mark the END of a message? `attributes` are the local ones.
+
+    `can_abort`: does an Abort reach a call that waits?
+    """
 
     status: int
     token: str
     text: str
     ends: bool
     attributes: Attributes
+    can_abort: bool = False
 
 
 class Started(_Message, tag="started", frozen=True):
@@ -162,6 +173,7 @@ class Closed(_Message, tag="closed", frozen=True):
 Report = Warm | Named | Listed | Opened | Started | Progress | Written | Piece | Done | Happened | Closed
 
 _encoder = msgspec.msgpack.Encoder()
+_aborts: msgspec.msgpack.Decoder[Abort] = msgspec.msgpack.Decoder(Abort)
 _orders: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)
 _reports: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
 
@@ -185,6 +197,11 @@ def decode_order(data: bytes) -> Order:
         return _orders.decode(data)
     except UnicodeDecodeError as error:  # the one that msgspec lets through: a tag that is not UTF-8
         raise DecodeError(str(error)) from error
+
+
+def decode_abort(data: bytes) -> Abort:
+    """The message in one frame of the pipe for aborts. Raises DecodeError."""
+    return _aborts.decode(data)
 
 
 def decode_report(data: bytes) -> Report:

@@ -22,7 +22,7 @@ from pyvisa.constants import BufferOperation, EventMechanism, EventType, Interfa
 from pyvisa.typing import VISAEventContext, VISAHandler, VISARMSession, VISASession
 from pyvisa_sim.highlevel import SimVisaLibrary
 
-from instrument_proc.simulated_instrument import SimulatedInstrument
+from instrument_proc.simulated_instrument import ClearedError, SimulatedInstrument
 from instrument_proc.simulated_session import HANDLER, QUEUE, ServiceRequestEvent, SimulatedSession
 
 _RECEIVED = BufferOperation.discard_receive_buffer | BufferOperation.discard_receive_buffer2
@@ -33,6 +33,9 @@ class SimulatedLibrary(SimVisaLibrary):  # type: ignore[misc]  # pyvisa-sim ship
 
     Raises what pyvisa-sim raises for a file that it cannot take. As every PyVISA library, one object for each path.
     """
+
+    #: viClear in one thread ends a viRead that waits in another, see `libraries.clears_while_waiting`.
+    clears_while_waiting = True
 
     def _init(self) -> None:
         super()._init()
@@ -63,6 +66,16 @@ class SimulatedLibrary(SimVisaLibrary):  # type: ignore[misc]  # pyvisa-sim ship
             opened.instrument.clear()
         status: StatusCode = super().close(session)
         return status
+
+    def read(self, session: VISASession, count: int) -> tuple[bytes, StatusCode]:
+        """viRead. A clear from another thread ends it."""
+        if session in self._opened:
+            self._opened[session].instrument.begin_to_read()
+        try:
+            read: tuple[bytes, StatusCode] = super().read(session, count)
+        except ClearedError:
+            return b"", self._ended(session, StatusCode.error_abort)
+        return read
 
     def write(self, session: VISASession, data: bytes) -> tuple[int, StatusCode]:
         """viWrite."""

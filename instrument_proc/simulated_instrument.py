@@ -45,6 +45,10 @@ class ServiceRequest:
         return was_pending
 
 
+class ClearedError(Exception):
+    """The instrument was cleared while it was being read."""
+
+
 class SimulatedInstrument:
     """Reads one of pyvisa-sim's devices as an IEEE 488.2 instrument."""
 
@@ -52,6 +56,9 @@ class SimulatedInstrument:
         self._device = device
         self._match: Callable[[bytes], Any] = device._match
         device._match = self._answer
+        self._next_byte: Callable[[], Any] = device.read
+        device.read = self._read
+        self._was_cleared = False
         self._request = ServiceRequest()
         self._raised = 0
 
@@ -76,9 +83,20 @@ class SimulatedInstrument:
         raised, self._raised = self._raised, 0
         return raised
 
+    def begin_to_read(self) -> None:
+        """From here on a clear is one that comes between."""
+        self._was_cleared = False
+
+    def _read(self) -> Any:
+        """The next byte, as pyvisa-sim's device gives it. Raises ClearedError."""
+        if self._was_cleared:
+            raise ClearedError
+        return self._next_byte()
+
     def clear(self) -> None:
         """Device clear empties both buffers. Of the status byte it changes MAV only, and RQS if nothing else is left
         to request service for (IEEE 488.2, 5.8)."""
+        self._was_cleared = True
         self.discard_input()
         self.discard_output()
 

@@ -16,12 +16,12 @@ class ChildSettings:
     log_file: str
 
 
-def run_child(pipe: Connection, death: Connection, settings: ChildSettings) -> None:
+def run_child(pipe: Connection, death: Connection, aborts: Connection, settings: ChildSettings) -> None:
     """Be a child until the front says Close or is gone."""
     from instrument_proc.child import Child
     from instrument_proc.guard import DeathPipe, enter_process
 
     enter_process(settings.log_file)
-    Child(pipe, DeathPipe(death.fileno()), settings.library).serve()
+    Child(pipe, DeathPipe(death.fileno()), aborts, settings.library).serve()
     # The session is closed; taking the interpreter down in good order would only take time.
     os._exit(0)

@@ -14,7 +14,7 @@ from pyvisa.constants import EventAttribute, EventMechanism, EventType, Interfac
 from pyvisa.typing import VISAEventContext, VISAHandler, VISARMSession, VISASession
 
 from instrument_proc.failures import LOST, NOT_REACHED, CallError, attempt, checked
-from instrument_proc.libraries import after_open, kind_of, load, peer_has_closed
+from instrument_proc.libraries import after_open, clears_while_waiting, kind_of, load, peer_has_closed
 from instrument_proc.pipe import Argument, Attributes, State
 from instrument_proc.standard_attributes import StandardAttributes
 from pyvisa_daemon.functions import Function
@@ -72,6 +72,11 @@ class VisaSession:
     def marks_end(self) -> bool:
         """Does the interface mark the END of a message (IEEE 488.1 EOI and its heirs)?"""
         return not (self.is_socket or self.is_serial)
+
+    @property
+    def can_abort(self) -> bool:
+        """Does viClear end a call that waits in another thread, and what the instrument does? On a stream it does not."""
+        return self.marks_end and clears_while_waiting(self.library)
 
     def _open(self) -> VISASession:
         try:

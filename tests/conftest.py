@@ -11,6 +11,7 @@ from tests.support.tcp_instrument import TcpInstrument
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="also run the long proofs (marked `full`)")
+    parser.addoption("--figures", metavar="FILE", help="write what the fault suite measured to this file")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,7 +1,6 @@
 """Starting, ending, and everything that can be wrong with either: exit code and reason."""
 
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -11,60 +10,68 @@ import time
 import psutil
 import pytest
 
+from tests.daemon.started import READY, BackgroundDaemon, start
 from tests.support.daemon import ROOT, Daemon
 from tests.support.text_client import TextClient
 from tests.support.waiting import DEADLINE, wait_until
 
-READY = re.compile(r"READY 127\.0\.0\.1:(\d+) pid=(\d+)\n")
+BOTH_MODES = pytest.mark.parametrize("mode", [(), ("--daemonize",)], ids=["foreground", "background"])
+IN_BOTH = pytest.mark.parametrize("kind", [Daemon, BackgroundDaemon], ids=["foreground", "background"])
 
 
-def start(*options, **keywords):
-    """Run the command to its end."""
-    return subprocess.run(
-        [sys.executable, "supervisor.py", *map(str, options)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        stdin=subprocess.DEVNULL,
-        **keywords,
-    )
-
-
-def end(port):
-    with TextClient("127.0.0.1", port) as client:
-        assert client.ask(".!.end_daemon") == "ended"
-
-
-def gone(pid):
-    wait_until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie", what=f"{pid} to end")
+def killed(daemon):
+    """The front only, and by no word of ours."""
+    os.kill(daemon.pid, signal.SIGKILL)
+    if isinstance(daemon, BackgroundDaemon):
+        daemon.wait()
+    else:
+        daemon.process.wait(DEADLINE)
+    daemon.assert_nothing_left()
+    daemon.kill()
 
 
 def test_daemonize_returns_when_it_serves(tmp_path):
-    """One line on stdout, exit code 0, nothing of the caller's held open; a second one is refused by name."""
-    started = start("--daemonize", "--port", 0, "--run-dir", tmp_path / "run", "--demo")
-    ready = READY.fullmatch(started.stdout)
-    assert ready is not None, started
-    assert (started.returncode, started.stderr) == (0, "")
-    port, pid = map(int, ready.groups())
-    try:
-        with TextClient("127.0.0.1", port) as client:
-            assert client.ask_json(".#.status")["pid"] == pid
-        second = start("--daemonize", "--port", 0, "--run-dir", tmp_path / "run", "--demo")
-        assert (second.returncode, second.stdout) == (1, "")
-        assert f"already running: process {pid}" in second.stderr
+    """One line on stdout, exit code 0, nothing of the caller's held open; what it makes is its owner's only."""
+    with BackgroundDaemon(tmp_path / "run", "--demo") as daemon:
+        assert (daemon.started.returncode, daemon.started.stderr) == (0, "")
+        assert daemon.status()["pid"] == daemon.pid
         assert (tmp_path / "run").stat().st_mode & 0o777 == 0o700
-        assert (tmp_path / "run" / "audit.jsonl").stat().st_mode & 0o777 == 0o600
+        for name in ("audit.jsonl", "daemon.log", "daemon.pid"):
+            assert (tmp_path / "run" / name).stat().st_mode & 0o777 == 0o600
+    with BackgroundDaemon(tmp_path / "run", "--demo") as again:
+        assert again.pid != daemon.pid
+
+
+@BOTH_MODES
+def test_second_start_in_one_folder_is_refused_by_name(tmp_path, mode):
+    """The first is the other way round; the port of the second is another."""
+    first = (Daemon if mode else BackgroundDaemon)(tmp_path / "run")
+    try:
+        second = start("--port", 0, "--run-dir", tmp_path / "run", *mode)
+        assert (second.returncode, second.stdout) == (1, "")
+        assert second.stderr.count("\n") == 1
+        assert f"already running: process {first.pid} uses the run folder {tmp_path / 'run'}" in second.stderr
+        first.end()
     finally:
-        end(port)
-    gone(pid)
-    again = start("--daemonize", "--port", 0, "--run-dir", tmp_path / "run", "--demo")
-    port, pid = map(int, READY.fullmatch(again.stdout).groups())
-    end(port)
-    gone(pid)
+        first.kill()
 
 
-@pytest.mark.parametrize("mode", [(), ("--daemonize",)])
+@BOTH_MODES
+def test_pid_file_of_a_live_process_that_is_no_daemon_means_nothing(tmp_path, mode):
+    """Its number was given to somebody else since: it is the lock that counts. Its content is replaced."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "daemon.pid").write_text(
+        f"{os.getpid()} 127.0.0.1:1340\n" + "and much more that is stale\n" * 9
+    )
+    daemon = (BackgroundDaemon if mode else Daemon)(tmp_path / "run")
+    try:
+        assert (tmp_path / "run" / "daemon.pid").read_text() == f"{daemon.pid} {daemon.address}\n"
+        daemon.end()
+    finally:
+        daemon.kill()
+
+
+@BOTH_MODES
 def test_start_fails_when_the_port_is_taken(tmp_path, mode):
     """With the port in the reason, and what to do."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -75,7 +82,7 @@ def test_start_fails_when_the_port_is_taken(tmp_path, mode):
     assert "--port" in failed.stderr
 
 
-@pytest.mark.parametrize("mode", [(), ("--daemonize",)])
+@BOTH_MODES
 def test_start_fails_when_the_run_folder_cannot_be_made(tmp_path, mode):
     """A file is in the way."""
     (tmp_path / "file").write_text("")
@@ -84,7 +91,51 @@ def test_start_fails_when_the_run_folder_cannot_be_made(tmp_path, mode):
     assert str(tmp_path / "file" / "run") in failed.stderr
 
 
-@pytest.mark.parametrize("mode", [(), ("--daemonize",)])
+@BOTH_MODES
+@pytest.mark.parametrize("name", ["audit.jsonl", "daemon.log", "daemon.pid", "locks"])
+def test_start_fails_when_a_file_cannot_be_written(tmp_path, name, mode):
+    """Something else is in its place; the reason is one line that names it."""
+    (tmp_path / "run").mkdir()
+    if name == "locks":
+        (tmp_path / "run" / name).write_text("")
+    else:
+        (tmp_path / "run" / name).mkdir()
+    failed = start("--port", 0, "--run-dir", tmp_path / "run", *mode)
+    assert (failed.returncode, failed.stdout) == (1, ""), failed
+    assert str(tmp_path / "run" / name) in failed.stderr
+    assert failed.stderr.count("\n") == 1
+
+
+@BOTH_MODES
+def test_start_fails_when_the_folder_of_the_audit_log_is_missing(tmp_path, mode):
+    """It is not made: a mistake in its name would go unseen."""
+    file = tmp_path / "missing" / "audit.jsonl"
+    failed = start("--port", 0, "--run-dir", tmp_path / "run", "--audit-log", file, *mode)
+    assert (failed.returncode, failed.stdout) == (1, ""), failed
+    assert f"{file} cannot be written: No such file or directory" in failed.stderr
+
+
+@BOTH_MODES
+def test_start_fails_when_a_row_names_what_is_no_resource(tmp_path, mode):
+    """That is a wrong setting, though only a VISA library can tell: exit code 2, and the row."""
+    file = tmp_path / "lab.toml"
+    file.write_text("[[resource]]\nmatch = 'nonsense'\n")
+    failed = start("--port", 0, "--run-dir", tmp_path / "run", "--config", file, *mode)
+    assert (failed.returncode, failed.stdout) == (2, ""), failed
+    assert f"{file}, [[resource]] 1: match = 'nonsense'" in failed.stderr
+    assert failed.stderr.count("\n") == 1
+
+
+def test_start_that_ends_without_a_word_is_a_failed_start(tmp_path):
+    """The command says where to look."""
+    script = "import os; from pathlib import Path; from front_proc import daemonize\n"
+    script += f"daemonize.go_to_background(Path({str(tmp_path / 'log')!r})); os._exit(0)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "its log says more" in done.stderr
+
+
+@BOTH_MODES
 @pytest.mark.parametrize("library", ["bad.yaml@sim", "@nosuchbackend"])
 def test_start_fails_when_the_library_cannot_be_loaded(tmp_path, mode, library):
     """The reason names the library, in one line."""
@@ -98,6 +149,7 @@ def test_start_fails_when_the_library_cannot_be_loaded(tmp_path, mode, library):
     assert failed.stderr.count("\n") == 1
 
 
+@BOTH_MODES
 @pytest.mark.parametrize(
     ("options", "named"),
     [
@@ -110,9 +162,9 @@ def test_start_fails_when_the_library_cannot_be_loaded(tmp_path, mode, library):
         (["--config", "/nowhere.toml"], ["/nowhere.toml"]),
     ],
 )
-def test_bad_option_is_refused_by_name(tmp_path, options, named):
+def test_bad_option_is_refused_by_name(tmp_path, options, named, mode):
     """Exit code 2; the accepted values are told."""
-    failed = start("--run-dir", tmp_path / "run", *options)
+    failed = start("--run-dir", tmp_path / "run", *mode, *options)
     assert (failed.returncode, failed.stdout) == (2, "")
     for word in named:
         assert word in failed.stderr
@@ -170,18 +222,22 @@ def test_stop_signal_ends_it_orderly(daemon_factory, instrument):
     assert "closed" in events
 
 
-def test_end_is_bounded_while_an_instrument_hangs(daemon_factory, instrument):
-    """`ended` comes, the process exits with 0, the hung child is gone."""
-    daemon = daemon_factory("--grace", "60")
-    with daemon.text() as client, daemon.text() as operator:
-        client.ask(f".#.open_resource {instrument.resource}")
-        client.send(b".#.query_resource BABBLE?\n")
-        wait_until(lambda: daemon.resource(instrument.resource)["state"] == "busy")
-        began = time.monotonic()
-        assert operator.ask(".!.end_daemon") == "ended"
-        assert daemon.process.wait(DEADLINE) == 0
-        assert time.monotonic() - began < 20  # generous: the promise is 10 s
-    daemon.assert_nothing_left()
+@IN_BOTH
+def test_end_is_bounded_while_an_instrument_hangs(tmp_path, instrument, kind):
+    """`ended` comes, the process exits, the hung child is gone."""
+    daemon = kind(tmp_path / "run", "--grace", "60")
+    try:
+        with daemon.text() as client, daemon.text() as operator:
+            client.ask(f".#.open_resource {instrument.resource}")
+            client.send(b".#.query_resource BABBLE?\n")
+            wait_until(lambda: daemon.resource(instrument.resource)["state"] == "busy")
+            began = time.monotonic()
+            assert operator.ask(".!.end_daemon") == "ended"
+            daemon.end()
+            assert time.monotonic() - began < 20  # generous: the promise is 10 s
+        assert daemon.audit()[-1]["event"] == "stop"
+    finally:
+        daemon.kill()
 
 
 def test_end_asked_twice_at_once_is_answered_twice(daemon_factory):
@@ -193,6 +249,21 @@ def test_end_asked_twice_at_once_is_answered_twice(daemon_factory):
         two.send(b".!.end_daemon\n")
         assert one.line() == b"ended"
     assert daemon.process.wait(DEADLINE) == 0
+
+
+def test_stop_signal_that_comes_twice_ends_it_once(daemon):
+    """Whichever comes first, and with a command under way, which may come to its end."""
+    with daemon.text() as client:
+        client.ask(".#.open_resource GPIB0::22::INSTR")
+        client.ask(".#.timeout 300")
+        client.send(b".#.read_resource\n")
+        wait_until(lambda: daemon.resource("GPIB0::22::INSTR")["state"] == "busy")
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+            os.kill(daemon.pid, number)
+        assert b"VI_ERROR_TMO" in client.line()
+        assert daemon.process.wait(DEADLINE) == 0
+    daemon.assert_nothing_left()
+    assert [record["event"] for record in daemon.audit()].count("stop") == 1
 
 
 @pytest.mark.parametrize("doing", ["idle", "busy", "hung"])
@@ -216,16 +287,18 @@ def test_children_end_when_the_front_is_killed(daemon_factory, instrument, doing
         daemon.assert_nothing_left()
 
 
-def test_daemon_starts_again_after_it_was_killed(tmp_path):
-    """A stale pid file means nothing."""
-    first = Daemon(tmp_path / "run", "--demo")
-    os.kill(first.pid, signal.SIGKILL)
-    first.process.wait(DEADLINE)
-    first.assert_nothing_left()
-    first.kill()
-    second = Daemon(tmp_path / "run", "--demo")
-    second.end()
-    second.kill()
+@IN_BOTH
+def test_daemon_starts_again_after_it_was_killed(tmp_path, kind):
+    """A stale pid file means nothing, and the audit log goes on behind what was written."""
+    first = kind(tmp_path / "run", "--demo")
+    first.wait_for_audit(event="start")
+    killed(first)
+    second = kind(tmp_path / "run", "--demo")
+    try:
+        second.end()
+        assert [record["event"] for record in second.audit() if "address" in record] == ["start", "start", "stop"]
+    finally:
+        second.kill()
 
 
 def test_ten_starts_at_once_in_one_folder_give_one_daemon(tmp_path):
@@ -248,6 +321,7 @@ def test_ten_starts_at_once_in_one_folder_give_one_daemon(tmp_path):
     ready = [out for (out, _), code in results if code == 0]
     assert len(ready) == 1, results
     assert all("already running" in err for (_, err), code in results if code != 0)
-    port, pid = map(int, READY.fullmatch(ready[0]).groups())
-    end(port)
-    gone(pid)
+    _, port, pid = READY.fullmatch(ready[0]).groups()
+    with TextClient("127.0.0.1", int(port)) as client:
+        assert client.ask(".!.end_daemon") == "ended"
+    wait_until(lambda: not psutil.pid_exists(int(pid)) or psutil.Process(int(pid)).status() == "zombie")

@@ -1,7 +1,7 @@
-"""`python -m tests.docs.hopeless FILE`: the audit of a process that does not die, and of one that fails too often.
+"""`python -m tests.docs.hopeless FILE`: the audit of a process that does not die.
 
-A real daemon would need a process that the kernel holds, and half a minute of failures. So here the keeper and the
-audit log are the daemon's, and the events are fed in.
+A real daemon would need one that the kernel holds. So here the keeper and the audit log are the daemon's, and the event
+is fed in.
 """
 
 import asyncio
@@ -16,15 +16,15 @@ from front_proc.lifecycle import Event, State
 
 
 async def write(file: Path) -> None:
-    """One record of each."""
+    """Its record."""
     audit = Audit(file)
     told = ("fail_opens", "fail_queued", "fail_running", "process_ended")
     owner = SimpleNamespace(name="GPIB0::9::INSTR", **dict.fromkeys(told, lambda *_: None))
-    for event in (Event.DEADLINE, Event.DIED_OFTEN):
-        keeper = Keeper(SimpleNamespace(audit=audit, breaker_of=lambda _: None), owner)
-        keeper.state, keeper.child = State.KILLING, SimpleNamespace(pid=os.getpid())
-        keeper.reason = keeper.last_error = f"process {os.getpid()} hung and is killed"
-        keeper.fire(event)
+    keeper = Keeper(SimpleNamespace(audit=audit, breaker_of=lambda _: None), owner)
+    child = SimpleNamespace(pid=os.getpid(), describe_state=lambda: "disk-sleep in nfs_wait_bit_killable")
+    keeper.state, keeper.child = State.KILLING, child
+    keeper.reason = keeper.last_error = f"process {os.getpid()} hung and is killed"
+    keeper.fire(Event.DEADLINE)
     audit.close()
 
 

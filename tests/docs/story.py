@@ -22,7 +22,9 @@ Record = dict[str, Any]
 
 def records_of_every_event(daemon_factory, instrument_factory, folder: Path) -> list[Record]:
     """All records that these stories leave."""
-    daemon = daemon_factory("--grace", "0.2", "--linger", "0")
+    config = folder / "story.toml"
+    config.write_text("[limits]\nfailures = 2\nlongest-backoff = 0.1\n")
+    daemon = daemon_factory("--grace", "0.2", "--linger", "0", "--config", str(config))
     with deaf_client(daemon):
         hang_crash_and_back_off(daemon, instrument_factory())
         power_cut(daemon, instrument_factory())
@@ -45,9 +47,20 @@ def hang_crash_and_back_off(daemon: Daemon, instrument) -> None:
         client.ask(f".#.reset {instrument.resource}")
         assert "SESSION_RESET" in client.ask(".#.query_resource *IDN?")
         assert "TEST" in client.ask(".#.query_resource *IDN?")
+        broken(daemon, instrument.resource)
+        client.ask(f".#.reset {instrument.resource}")
+        wait_until(lambda: daemon.resource(instrument.resource)["state"] == State.READY)
         client.ask(".#.close_resource")
     daemon.wait_for_audit(event="closed")
     daemon.wait_for_audit(event="disconnect")
+
+
+def broken(daemon: Daemon, resource: str) -> None:
+    """Killed whenever it is there, until the daemon leaves it alone."""
+    while (now := daemon.resource(resource))["state"] != State.BROKEN:
+        if now["state"] == State.READY:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(now["pid"], signal.SIGKILL)
 
 
 def power_cut(daemon: Daemon, instrument) -> None:

@@ -22,7 +22,9 @@ from front_proc import keeper as keeper_module
 from front_proc import lock_service as lock_service_module
 from front_proc import service as service_module
 from front_proc.audit import EVENTS
-from front_proc.lifecycle import Breaker, BreakerSettings, State
+from front_proc.breaker import Breaker
+from front_proc.lifecycle import State
+from front_proc.limits import DEFAULTS as LIMITS
 from front_proc.resource import Resource
 from front_proc.resource_settings import DEFAULTS as DEFAULT_SETTINGS
 from front_proc.resource_settings import EffectiveSettings
@@ -116,7 +118,9 @@ class FakeChild:
         self.is_alive = True
         #: Everything it was ever told, and what it was told and has not answered.
         self.orders: list[pipe.Order] = []
-        self.is_being_killed = False
+        self.is_being_killed = self.is_being_terminated = False
+        #: The numbers of the orders that it was told to cut short.
+        self.aborts: list[int] = []
         self.is_paused = False
         #: It has an order to run something and has not said that it is done.
         self.is_occupied = False
@@ -151,6 +155,15 @@ class FakeChild:
     def dump_and_kill(self) -> None:
         self.kill()
 
+    def terminate(self) -> None:
+        self.is_being_terminated = True
+
+    def abort(self, ticket: int) -> None:
+        self.aborts.append(ticket)
+
+    def describe_state(self) -> str:
+        return "disk-sleep in somewhere"
+
     def describe_death(self) -> str:
         return "killed by SIGKILL" if self.is_being_killed else "exited with code 1"
 
@@ -181,8 +194,8 @@ class FakeChild:
         self.on_report(report)
         self._stage.run()
 
-    def opens(self, ends: bool = False) -> None:
-        self.say(pipe.Opened(0, "", "", ends, DEFAULTS))
+    def opens(self, ends: bool = False, can_abort: bool = False) -> None:
+        self.say(pipe.Opened(0, "", "", ends, DEFAULTS, can_abort))
 
     def refuses(self, status: int = NOT_FOUND, token: str = "VI_ERROR_RSRC_NFOUND") -> None:
         self.say(pipe.Opened(status, token, "cannot connect: ECONNREFUSED", False, []))
@@ -233,21 +246,27 @@ class FakeHouse:
         self.audit = FakeAudit()
         self.linger = 60.0
         self.grace = GRACE
+        self.limits = LIMITS
         self.lock_folder = Path("locks")
         self.breakers: dict[str, Breaker] = {}
         self.faults: list[BaseException] = []
+        #: The pids of processes taken for hung.
+        self.hangs: list[int] = []
         self.settings = effective()
         self._stage = stage
 
     def note_fault(self, error: BaseException) -> None:
         self.faults.append(error)
 
+    def note_hang(self, resource: str, pid: int, process: str) -> None:
+        self.hangs.append(pid)
+
     async def take_child(self) -> FakeChild:
         return await self._stage.next_child()
 
     def breaker_of(self, resource: str) -> Breaker:
         """Kept over all openings of it. +-20 % in the middle: a back-off of 1 s is 1 s."""
-        return self.breakers.setdefault(resource, Breaker(BreakerSettings(), spread=lambda: 0.5))
+        return self.breakers.setdefault(resource, Breaker(LIMITS, spread=lambda: 0.5))
 
     def settings_of(self, resource: str) -> EffectiveSettings:
         return self.settings
@@ -395,11 +414,11 @@ class Stage:
     def asks_to_open(self, client: Client | None = None) -> "asyncio.Task[Session]":
         return self.start(self.resource.open(client or self.client()))
 
-    def opened(self, client: Client | None = None, *, ends: bool = False) -> Session:
+    def opened(self, client: Client | None = None, *, ends: bool = False, can_abort: bool = False) -> Session:
         """A session, on a new child if there is none, whose interface then marks the END of messages or not."""
         opening = self.asks_to_open(client)
         if not opening.done():
-            self.child.opens(ends)
+            self.child.opens(ends, can_abort)
         return opening.result()
 
     def configure(self, **settings: Any) -> None:
@@ -451,7 +470,7 @@ def break_it(stage: Stage) -> None:
     """Six crashes in a minute."""
     for _ in range(6):
         if stage.state is State.BACKOFF:
-            stage.pass_time(stage.house.breakers[NAME].wait)
+            stage.pass_time(stage.house.breakers[NAME].wait(stage.loop.time()))
         if stage.state is State.OPENING:
             stage.child.opens()
         stage.child.dies()

@@ -195,6 +195,117 @@ def test_file_is_closed_when_the_log_is(file):
     assert str(file) not in [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
 
 
+# Rotation: the file is renamed, then reopened.
+
+
+def numbers(*files):
+    return [record["number"] for file in files for record in lines(file)]
+
+
+def test_rotation_loses_and_doubles_nothing(file):
+    """Whatever is written meanwhile, from several threads; each record is in one file, and their order is kept."""
+    audit = Audit(file)
+    rotated = [file.with_suffix(f".{number}") for number in range(20)]
+    is_over = threading.Event()
+
+    def record(who):
+        number = 0
+        while not is_over.wait(1e-4):  # or the writer would fall behind
+            audit.record("command", who=who, number=number)
+            number += 1
+
+    threads = [threading.Thread(target=record, args=(who,), daemon=True) for who in range(2)]
+    for thread in threads:
+        thread.start()
+    for old in rotated:
+        file.rename(old)
+        audit.reopen().result(DEADLINE)
+        is_over.wait(0.01)
+    is_over.set()
+    for thread in threads:
+        thread.join()
+    audit.close()
+    records = [record for each in (*rotated, file) for record in lines(each)]
+    for who in range(2):
+        written = [record["number"] for record in records if record.get("who") == who]
+        assert written == list(range(len(written)))
+        assert len(written) > 20
+
+
+def test_records_before_a_rotation_are_in_the_old_file_and_those_after_it_in_the_new(file):
+    """To the record; the new one is for its owner only, as the old was."""
+    audit = Audit(file)
+    for number in range(5000):
+        audit.record("command", number=number)
+    old = file.rename(file.with_suffix(".1"))
+    done = audit.reopen()
+    audit.record("command", number=5000)
+    done.result(DEADLINE)
+    audit.close()
+    assert numbers(old) == list(range(5000))
+    assert numbers(file) == [5000]
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_reopening_without_renaming_appends(file):
+    """SIGHUP may come for another reason."""
+    audit = Audit(file)
+    audit.record("command", number=1)
+    audit.reopen().result(DEADLINE)
+    audit.record("command", number=2)
+    audit.close()
+    assert numbers(file) == [1, 2]
+
+
+def test_file_that_cannot_be_opened_anew_is_kept(tmp_path):
+    """Its folder is gone from its place: all records go on into the old file, and whoever asked is told."""
+    (tmp_path / "logs").mkdir()
+    audit = Audit(tmp_path / "logs" / "audit.jsonl")
+    audit.record("command", number=1)
+    moved = (tmp_path / "logs").rename(tmp_path / "old")
+    with pytest.raises(FileNotFoundError):
+        audit.reopen().result(DEADLINE)
+    audit.record("command", number=2)
+    audit.close()
+    assert numbers(moved / "audit.jsonl") == [1, 2]
+
+
+def test_writer_that_is_too_far_behind_is_not_reopened(file):
+    """Whoever asked is told at once."""
+    os.mkfifo(file)
+    reader = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
+    writer = LogWriter(file)
+    for number in range(QUEUE_LIMIT + 5000):
+        writer.put("command", {"number": number})
+    with pytest.raises(OSError, match="too far behind"):
+        writer.reopen().result(0)
+    os.close(reader)
+    writer.close()
+
+
+def test_rotation_leaves_no_file_open(file):
+    """The old one's space is free as soon as it is deleted."""
+    writer = LogWriter(file)
+    old = file.rename(file.with_suffix(".1"))
+    writer.reopen().result(DEADLINE)
+    open_files = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+    assert (str(file) in open_files, str(old) in open_files) == (True, False)
+    writer.close()
+
+
+def test_followers_lead_to_the_file_that_is_written(file, tmp_path):
+    """What a daemon and the libraries in it print goes where its log is, also after a rotation."""
+    follower = os.open(tmp_path / "elsewhere", os.O_WRONLY | os.O_CREAT)
+    writer = LogWriter(file, followers=[follower])
+    os.write(follower, b"before\n")
+    old = file.rename(file.with_suffix(".1"))
+    writer.reopen().result(DEADLINE)
+    os.write(follower, b"after\n")
+    writer.close()
+    os.close(follower)
+    assert (old.read_text(), file.read_text()) == ("before\n", "after\n")
+
+
 # The table of events.
 
 

@@ -6,12 +6,16 @@ The transport and the front are played; time is the test's.
 import pytest
 
 from front_proc.connection import OUTPUT_LIMIT, STALL_TIME, Connection
+from front_proc.limits import DEFAULTS as LIMITS
 from tests.front_proc.playbook import FakeAudit
 
 
 class FakeSocket:
     def setsockopt(self, *_):
         pass
+
+    def fileno(self):
+        return 20
 
 
 class FakeTransport:
@@ -40,10 +44,14 @@ class FakeTransport:
 class FakeFront:
     def __init__(self):
         self.audit = FakeAudit()
+        self.limits = LIMITS
         self.clients = set()
 
-    def admit(self, client):
+    def admit(self, client, descriptor):
         self.clients.add(client)
+        return True
+
+    def may_work(self, client):
         return True
 
     def leave(self, client):
@@ -132,9 +140,12 @@ def test_client_that_reads_slowly_is_not_cut(stage, peer):
 
 
 def test_client_that_is_sent_far_too_much_at_once_is_cut(peer):
-    """Its memory is not the daemon's."""
+    """The daemon's memory is not its own; but one reply may be as long as it is."""
     peer.is_sent(OUTPUT_LIMIT + 1)
+    assert not peer.transport.is_aborted
+    peer.is_sent(1)
     assert peer.transport.is_aborted
+    assert peer.transport.unread == OUTPUT_LIMIT + 1
 
 
 def test_who_was_held_back_goes_on_when_the_connection_is_gone(stage, peer):

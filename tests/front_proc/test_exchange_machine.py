@@ -2,6 +2,7 @@
 
 The real Resource and Service under random histories, with a child that does as it is told by an instrument with one
 input, one output, and answers that may come late. What a session says and is answered has its letter in every byte.
+Somebody aborts now and then: a device clear cuts the command short, or its process is killed and a new one opens.
 """
 
 import pytest
@@ -11,15 +12,19 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from front_proc.hold import VI_SUCCESS_TERM_CHAR
 from front_proc.lifecycle import State
+from front_proc.limits import DEFAULTS as LIMITS
 from front_proc.locks import LockKind
 from front_proc.read_ahead import VI_SUCCESS_MAX_CNT
 from front_proc.sessions import VI_ATTR_SEND_END_EN, VI_ATTR_TERMCHAR_EN
 from instrument_proc import pipe
 from pyvisa_daemon.errors import ERRORS, Effect
+from tests.front_proc import playbook
 from tests.front_proc.playbook import DEFAULTS, Answers, Stage
 
 LETTERS = b"abc"
 TIMED_OUT = ERRORS["VI_ERROR_TMO"].status
+
+NAMES = {"bus": "GPIB0::8::INSTR", "socket": "TCPIP0::10.0.0.1::5025::SOCKET", "serial": "ASRL1::INSTR"}
 
 #: What a session writes, with its letter for x.
 MESSAGES = {"question": b"x?\n", "two questions": b"x?\nx?\n", "statement": b"xx\n", "rest": b"\n"}
@@ -33,7 +38,8 @@ class TimedOutError(Exception):
 
 class Instrument:
     """`kind`: a bus that marks the END and has a device clear; a socket, which can only be reopened; a serial line,
-    where nothing helps but waiting. (Half a message is taken back by any of these, which is too kind to a serial line.)
+    where nothing helps but waiting, though a clear ends a read. (Half a message is taken back by any of these, which is
+    too kind to a serial line.)
     """
 
     def __init__(self, kind):
@@ -49,6 +55,10 @@ class Instrument:
     @property
     def marks_end(self):
         return self._kind == "bus"
+
+    @property
+    def can_abort(self):
+        return self._kind != "socket"
 
     def says_what_was_late(self):
         self._output += self._late
@@ -119,6 +129,13 @@ class Instrument:
             self._late = []
         return 0, b"", None
 
+    def is_reopened(self, attributes):
+        """By a new process. It knows nothing of processes; but a connection is a line of its own."""
+        self._attributes = dict(DEFAULTS) | dict(attributes)
+        if self._kind == "socket":
+            self._input, self._output, self._late = b"", [], []
+            self._has_rest = self._is_mixed_up = False
+
     def resynchronise(self, order):
         self._input, self._output, self._has_rest = b"", [], False
         self._late = self._late[order.arguments[0] :] if self._kind == "serial" else []
@@ -136,15 +153,20 @@ class Exchanges(RuleBasedStateMachine):
         self.sessions = []
         self.answers: list[Answers] = []
         self.locks = []
+        self.aborts = []
         self.stage.on_run = self.is_served
 
-    @initialize(kind=st.sampled_from(["bus", "bus", "socket", "serial"]))
-    def begin(self, kind):
+    @initialize(kind=st.sampled_from(["bus", "bus", "socket", "serial"]), has_termination=st.booleans())
+    def begin(self, kind, has_termination):
+        self.monkeypatch.setattr(playbook, "NAME", NAMES[kind])
+        self.stage.resource = self.stage.new_resource()
         self.instrument = Instrument(kind)
         self.sessions = [self.opened() for _ in LETTERS]
+        for session in self.sessions:
+            self.stage.sets(session, VI_ATTR_TERMCHAR_EN, has_termination)
 
     def opened(self):
-        return self.stage.opened(ends=self.instrument.marks_end)
+        return self.stage.opened(ends=self.instrument.marks_end, can_abort=self.instrument.can_abort)
 
     def is_served(self, order):
         """An order goes to the child."""
@@ -202,10 +224,52 @@ class Exchanges(RuleBasedStateMachine):
         self.stage.service.locks.unlock(self.sessions[which])
         self.stage.run()
 
+    @rule(end=st.sampled_from(["cut short", "cut short", "of no use", "later"]), is_executed=st.booleans())
+    def abort(self, end, is_executed):
+        asked = self.stage.start(self.stage.resource.abort("somebody aborts"))
+        self.aborts.append(asked)
+        assert asked.done() == (self.stage.service._running is None)
+        if self.stage.state is State.KILLING:
+            self.process_is_killed(is_executed)
+        elif self.stage.state is State.ABORTING and end == "cut short":
+            self.device_clear_cuts_it_short(is_executed)
+        elif self.stage.state is State.ABORTING and end == "of no use":
+            self.device_clear_is_of_no_use(is_executed)
+
     # What the child and its instrument do.
 
     def is_asked(self):
-        return self.stage.state in (State.BUSY, State.RESYNC)
+        return self.stage.state in (State.BUSY, State.ABORTING, State.RESYNC)
+
+    def executes_what_it_was_sent(self):
+        """Of the command that is with the child: what it writes, and no more."""
+        order = self.stage.child.running
+        self.stage.child.starts()
+        if order.call in ("write", "query"):
+            self.instrument.does(pipe.Run(0, "write", [], order.attributes, order.data))
+
+    @precondition(lambda self: self.stage.state is State.ABORTING)
+    @rule(is_executed=st.booleans())
+    def device_clear_cuts_it_short(self, is_executed):
+        if is_executed:
+            self.executes_what_it_was_sent()
+        self.instrument.clear(None)
+        self.stage.child.fails("VI_ERROR_ABORT", Effect.MAYBE, dirty=not self.instrument.marks_end)
+
+    @precondition(lambda self: self.stage.state is State.ABORTING)
+    @rule(is_executed=st.booleans())
+    def device_clear_is_of_no_use(self, is_executed):
+        self.stage.pass_time(LIMITS.abort_time + 0.1)
+        self.process_is_killed(is_executed)
+
+    def process_is_killed(self, is_executed):
+        assert self.stage.state is State.KILLING
+        if is_executed:
+            self.executes_what_it_was_sent()
+        self.stage.child.dies()
+        assert self.stage.state is State.OPENING
+        self.instrument.is_reopened(self.stage.child.order.attributes)
+        self.stage.child.opens(self.instrument.marks_end, self.instrument.can_abort)
 
     @rule(is_late=st.booleans())
     def instrument_is_slow(self, is_late):
@@ -246,6 +310,11 @@ class Exchanges(RuleBasedStateMachine):
         self.instrument.does(part)
         self.stage.child.fails("VI_ERROR_IO", Effect.MAYBE, dirty=True)
 
+    @precondition(lambda self: self.is_asked() and self.stage.child.running.call == "read_stb")
+    @rule()
+    def library_has_no_such_function(self):
+        self.stage.child.fails("VI_ERROR_NSUP_OPER", Effect.NONE)
+
     @precondition(lambda self: not self.is_asked())
     @rule(seconds=st.sampled_from([0.5, 3, 3, 70]))
     def time_passes(self, seconds):
@@ -273,7 +342,7 @@ class Exchanges(RuleBasedStateMachine):
     def nothing_went_wrong_behind_the_scenes(self):
         assert self.stage.faults == []
         assert self.stage.house.faults == []
-        assert len(self.stage.children) <= 1
+        assert sum(child.is_alive for child in self.stage.children) <= 1
         assert all(len(answers.outcomes) <= 1 for answers in self.answers)
 
     def teardown(self):
@@ -293,6 +362,7 @@ class Exchanges(RuleBasedStateMachine):
             has_starved = any(answers.said.startswith("QUEUE_TIMEOUT") for answers in self.answers)
             assert self.locks or not has_starved, "nobody may keep the instrument for so long without a lock"
             assert all(lock.done() for lock in self.locks)
+            assert all(asked.done() for asked in self.aborts)
         finally:
             for lock in self.locks:
                 if lock.done():

@@ -6,19 +6,19 @@ from types import SimpleNamespace
 import pytest
 
 from front_proc import front as front_module
-from front_proc.front import CLIENT_LIMIT, RESERVE, Front
-from front_proc.keeper import CLOSE_TIME, KILL_TIME
+from front_proc.admission import RESERVE
+from front_proc.front import Front, FrontState
 from front_proc.lifecycle import State
+from front_proc.limits import DEFAULTS as LIMITS
 from front_proc.pool import Pool
 from front_proc.resource_settings import read_rows
-from front_proc.service import STARTED_TIME
 from front_proc.sessions import Client
 from front_proc.setting_values import SettingsError
 from front_proc.settings import read_settings
 from front_proc.tickets import Ticket
 from instrument_proc import pipe
 from instrument_proc.spawn import ChildSettings
-from pyvisa_daemon.errors import Failure
+from pyvisa_daemon.errors import Effect, Failure
 from tests.front_proc.playbook import NAME, FakeAudit
 
 CONFIGURED = "TCPIP0::10.0.0.2::1::SOCKET"
@@ -103,7 +103,7 @@ def opens(stage, front, client, name=NAME):
 
 def test_front_admits_a_thousand_clients_and_some_from_loopback(front):
     """Those look and stop; then it is full for them too. Who leaves makes room."""
-    clients = [joined(front, is_loopback=False) for _ in range(CLIENT_LIMIT)]
+    clients = [joined(front, is_loopback=False) for _ in range(LIMITS.clients)]
     assert not front.admit(Client("10.0.0.9:1"))
     for _ in range(RESERVE):
         joined(front)
@@ -322,9 +322,9 @@ def test_close_returns_though_its_process_cannot_be_killed(stage, front):
     session = opens(stage, front, joined(front))
     ticket = Ticket(session, "query", lambda _: None, lambda _: None)
     session.resource.submit(ticket)
-    stage.pass_time(STARTED_TIME + 0.1)
+    stage.pass_time(LIMITS.begin_time + 0.1)
     closing = stage.start(front.close(session))
-    stage.pass_time(KILL_TIME + 0.1)
+    stage.pass_time(LIMITS.kill_time + 0.1)
     assert session.resource.keeper.state is State.WEDGED
     assert closing.done()
 
@@ -332,7 +332,7 @@ def test_close_returns_though_its_process_cannot_be_killed(stage, front):
 def test_close_is_bounded_when_the_process_does_not_end(stage, front):
     """It is killed after its time."""
     closing = stage.start(front.close(opens(stage, front, joined(front))))
-    stage.pass_time(CLOSE_TIME + 0.1)
+    stage.pass_time(LIMITS.close_time + LIMITS.terminate_time + 0.1)
     assert stage.child.is_being_killed
     stage.child.dies()
     assert closing.done()
@@ -394,18 +394,130 @@ def test_stop_is_asked_for_as_often_as_anybody_likes(stage, front):
     assert [stopping.result() for stopping in stops] == [[], [], []]
 
 
+# Draining.
+
+
+def drains(stage, front):
+    async def drain():
+        return front.drain()
+
+    return stage.result(drain())
+
+
+def test_drain_takes_no_new_sessions_and_lets_others_work(stage, front):
+    """Not even on an instrument that is open; who waits for an open still gets it."""
+    client = joined(front)
+    session = opens(stage, front, client, "A")
+    opening = stage.start(front.open(client, "B"))
+    assert (drains(stage, front), front.state) == (1, FrontState.DRAINING)
+    for name in "AC":
+        refused = stage.start(front.open(client, name)).exception()
+        assert (refused.token, refused.effect) == ("SHUTTING_DOWN", Effect.NONE)
+    stage.child.opens()
+    assert drains(stage, front) == 2
+    outcomes = []
+    session.resource.submit(Ticket(session, "query", outcomes.append, lambda _: None))
+    stage.children[0].does(b"answer\n")
+    assert not outcomes[0].failed
+    assert opening.result() in client.sessions
+    stage.pass_time(100)
+    assert not front.ended.is_set()
+
+
+def test_drain_ends_each_instrument_with_its_last_session(stage, make_front):
+    """No process is kept warm any more, neither of those nor of what lingers by then."""
+    front = make_front(linger=60)
+    client = joined(front)
+    stage.start(front.close(opens(stage, front, client, "lingers")))
+    sessions = [opens(stage, front, client, name) for name in ("A", "A", "B")]
+    lingering, first, _ = stage.children
+    assert drains(stage, front) == 3
+    assert lingering.order == pipe.Close()
+    front.leave(client)
+    assert first.order == pipe.Close()
+    assert client.sessions.isdisjoint(sessions)
+
+
+def test_drain_stops_when_nothing_is_open(stage, front):
+    """In order, as if somebody had said so."""
+    session = opens(stage, front, joined(front))
+    told = []
+    front.on_stopping = lambda: told.append(front.state)
+    drains(stage, front)
+    stage.start(front.close(session))
+    stage.child.dies()
+    stage.pass_time(1)
+    assert front.ended.is_set()
+    assert told == [FrontState.STOPPING]
+
+
+def test_drain_with_nothing_open_stops_at_once(stage, front):
+    """There is nobody to wait for."""
+    assert drains(stage, front) == 0
+    stage.pass_time(0.1)
+    assert front.ended.is_set()
+
+
+def test_drain_lets_the_command_of_a_client_that_left_come_to_its_end(stage, front):
+    """What moves is not stopped halfway, for it has its own deadline."""
+    client = joined(front)
+    session = opens(stage, front, client)
+    session.resource.submit(Ticket(session, "query", lambda _: None, lambda _: None))
+    stage.child.starts()
+    drains(stage, front)
+    front.leave(client)
+    stage.pass_time(1)
+    assert front.state is FrontState.DRAINING
+    stage.child.does(b"answer\n")
+    stage.child.dies()
+    stage.pass_time(1)
+    assert front.ended.is_set()
+
+
+def test_stop_ends_a_drain(stage, front):
+    """Whoever has something open is cut off, within the 10 s of any stop."""
+    opens(stage, front, joined(front))
+    drains(stage, front)
+    stopping = stage.start(front.stop())
+    stage.child.dies()
+    stage.pass_time(1)
+    assert stopping.result() == []
+    assert front.ended.is_set()
+
+
 def test_failures_count_over_all_openings(stage, front):
     """A script that opens, hangs it and leaves, over and over, is a failing instrument as well."""
     for _ in range(6):
         client = joined(front)
+        stage.pass_time(front.breaker_of(NAME).wait(stage.loop.time()))
         session = opens(stage, front, client)
         session.resource.submit(Ticket(session, "query", lambda _: None, lambda _: None))
-        stage.pass_time(STARTED_TIME + 0.1)
+        stage.pass_time(LIMITS.begin_time + 0.1)
         stage.child.dies()
         front.leave(client)
         if stage.child.is_alive:  # started anew in the meantime
             stage.child.dies()
     assert front.audit.of("broken")
+
+
+def test_failures_are_kept_while_others_are_opened(stage, front):
+    """A breaker without failures yet is that of its resource all the same."""
+    opens(stage, front, joined(front))
+    breaker = front.breaker_of(NAME)
+    front.breaker_of("B")
+    assert front.breaker_of(NAME) is breaker
+
+
+def test_reset_works_on_what_nobody_has_open(stage, front):
+    """It failed when somebody had, and would still be refused."""
+    breaker = front.breaker_of(NAME)
+    for _ in range(LIMITS.failures + 1):
+        breaker.failed(stage.loop.time())
+    assert stage.start(front.open(joined(front), NAME)).exception().token == "INSTRUMENT_BROKEN"
+    stage.result(front.reset(NAME))
+    opens(stage, front, joined(front))
+    refused = stage.start(front.reset("TCPIP0::10.0.0.9::5025::SOCKET"))
+    assert refused.exception().token == "NO_RESOURCE"
 
 
 def test_failures_of_one_instrument_do_not_count_for_another(front):

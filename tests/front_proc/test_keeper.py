@@ -5,9 +5,9 @@ The process is played (see `playbook`), and time is the test's.
 
 import pytest
 
-from front_proc.keeper import KILL_TIME, OPEN_TIME
+from front_proc.keeper import RETRY_TIME
 from front_proc.lifecycle import State
-from front_proc.service import OFFLINE_TIME, STARTED_TIME
+from front_proc.limits import DEFAULTS as LIMITS
 from front_proc.sessions import VI_ATTR_TMO_VALUE, VI_TMO_INFINITE
 from instrument_proc import pipe
 from pyvisa_daemon.errors import Effect
@@ -108,7 +108,7 @@ def test_garbage_costs_the_process_its_life(stage):
 def kill_it(stage, how):
     """The process has a command and is told to die."""
     if how == "hung":
-        stage.pass_time(STARTED_TIME + 0.1)
+        stage.pass_time(LIMITS.begin_time + 0.1)
     elif how == "garbage":
         stage.child.babbles()
     else:
@@ -163,12 +163,12 @@ def test_report_that_crossed_a_kill_does_not_put_off_the_end(stage, how, timeout
     stage.sets(session, VI_ATTR_TMO_VALUE, timeout_ms)
     answers = stage.submit(session)
     kill_it(stage, how)
-    stage.pass_time(KILL_TIME / 2)
+    stage.pass_time(LIMITS.kill_time / 2)
     stage.child.starts()
     stage.child.writes()
     stage.child.gives(b"part")
     stage.resource.drop_session(session)
-    stage.pass_time(KILL_TIME / 2 + 0.1)
+    stage.pass_time(LIMITS.kill_time / 2 + 0.1)
     assert stage.state is State.WEDGED
     assert answers.said.endswith(" maybe")
 
@@ -177,7 +177,7 @@ def test_open_that_crossed_a_kill_is_no_restart(stage):
     """The child answers its open in the moment when it is killed for not answering: it never served anybody."""
     session = stage.opened()
     stage.child.dies()
-    stage.pass_time(OPEN_TIME + 0.1)
+    stage.pass_time(LIMITS.open_time + 0.1)
     assert stage.state is State.KILLING
     stage.child.opens()
     assert stage.resource.keeper.restarts == 0
@@ -283,7 +283,7 @@ def test_process_that_cannot_be_killed_makes_commands_fail_at_once(stage):
     stage.pass_time(TIMEOUT + GRACE + 0.1)
     waiting, opening = stage.submit(session), stage.asks_to_open()
     assert running.is_open
-    stage.pass_time(KILL_TIME + 0.1)
+    stage.pass_time(LIMITS.kill_time + 0.1)
     assert stage.state is State.WEDGED
     assert running.said == "INSTRUMENT_HUNG maybe"
     assert waiting.said == "SESSION_RESET none"
@@ -335,7 +335,7 @@ def test_instrument_that_is_switched_on_again_works_by_itself(stage):
     """In the morning, at the first command."""
     session = stage.opened()
     take_offline(stage, session)
-    stage.pass_time(OFFLINE_TIME + 0.1)
+    stage.pass_time(RETRY_TIME + 0.1)
     answers = stage.submit(session)
     stage.child.opens()
     stage.child.does(b"back\n")
@@ -347,7 +347,7 @@ def test_nights_offline_never_break_it(stage):
     session = stage.opened()
     take_offline(stage, session)
     for _ in range(20):
-        stage.pass_time(OFFLINE_TIME + 0.1)
+        stage.pass_time(LIMITS.longest_offline + 0.1)
         stage.submit(session)
         stage.child.refuses()
         stage.child.dies()

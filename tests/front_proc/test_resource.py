@@ -8,8 +8,8 @@ import asyncio
 
 import pytest
 
-from front_proc.keeper import CLOSE_TIME, OPEN_TIME
 from front_proc.lifecycle import Event, State
+from front_proc.limits import DEFAULTS as LIMITS
 from instrument_proc import pipe
 from pyvisa_daemon.errors import Failure
 from tests.front_proc.playbook import NAME, break_it, failure_of, take_offline
@@ -66,7 +66,7 @@ def test_refused_open_fails_with_the_library_s_status_and_ends_the_process(stage
 def test_open_fails_as_hung_when_there_is_no_answer_by_its_deadline(stage):
     """The daemon's own deadline: `open_timeout` does not bound an open."""
     opening = stage.asks_to_open()
-    stage.pass_time(OPEN_TIME - 0.1)
+    stage.pass_time(LIMITS.open_time - 0.1)
     assert not opening.done()
     stage.pass_time(0.2)
     assert failure_of(opening) == "INSTRUMENT_HUNG none"
@@ -205,10 +205,13 @@ def test_open_while_it_closes_is_served_by_a_new_process(stage):
 
 
 def test_close_has_a_deadline(stage):
-    """Then it is killed."""
+    """Then it is asked to end, and then it is killed."""
     stage.house.linger = 0.0
     stage.resource.drop_session(stage.opened())
-    stage.pass_time(CLOSE_TIME + 0.1)
+    stage.pass_time(LIMITS.close_time + 0.1)
+    assert stage.child.is_being_terminated
+    assert not stage.child.is_being_killed
+    stage.pass_time(LIMITS.terminate_time + 0.1)
     assert stage.child.is_being_killed
     stage.child.dies()
     assert stage.state is State.CLOSED

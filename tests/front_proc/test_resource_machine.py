@@ -1,8 +1,8 @@
 """Whatever happens, in whatever order: the real Resource, Service and Keeper under random histories.
 
-Clients open, send, lock, wait for events, abandon, close and leave; the child starts, answers, fails, hangs, sends
-garbage and dies; operators restart and reset; time passes. After each step, and at the end, what the front promises
-must hold. Here the child says whatever it likes; `test_exchange_machine` has one that does as it is told.
+Clients open, send, lock, wait for events, abort, abandon, close and leave; the child starts, answers, fails, hangs,
+sends garbage and dies; operators restart and reset; time passes. After each step, and at the end, what the front
+promises must hold. Here the child says whatever it likes; `test_exchange_machine` has one that does as it is told.
 """
 
 import pytest
@@ -18,7 +18,11 @@ from instrument_proc import pipe
 from pyvisa_daemon.errors import ERRORS, Effect, Failure
 from tests.front_proc.playbook import BAUD_RATE, Answers, Stage
 
-HAVE_CHILD = {State.OPENING, State.READY, State.BUSY, State.RESYNC, State.KILLING, State.WEDGED, State.CLOSING}
+#: A process is awaited here, each time for as long as its limit says.
+ARE_BOUNDED = {State.OPENING, State.ABORTING, State.RESYNC, State.KILLING, State.CLOSING, State.TERMINATING}
+HAVE_CHILD = {State.READY, State.BUSY, State.WEDGED} | ARE_BOUNDED
+#: A command of a client's may be with the process here; after a kill it is judged when that is dead.
+HAVE_COMMAND = {State.BUSY, State.ABORTING, State.KILLING}
 
 #: What a command may be.
 COMMANDS = {
@@ -37,7 +41,7 @@ COMMANDS = {
 }
 #: Those of them that are I/O.
 IS_IO = {"write", "query", "read", "read_message", "clear", "read_stb"}
-FAILURES = ["VI_ERROR_TMO", "VI_ERROR_IO", "VI_ERROR_CONN_LOST", "VI_ERROR_NSUP_OPER"]
+FAILURES = ["VI_ERROR_TMO", "VI_ERROR_IO", "VI_ERROR_CONN_LOST", "VI_ERROR_NSUP_OPER", "VI_ERROR_ABORT"]
 
 #: What a child may do wrong at any time (reports are those that it was not asked for), and operators' words.
 TROUBLES = [
@@ -63,6 +67,8 @@ class Histories(RuleBasedStateMachine):
         #: What became of the requests for locks and events.
         self.locks = []
         self.events = []
+        #: The aborts that were asked for, each with the ticket that ran.
+        self.aborts = []
         self.is_marked = False
         self.stage.on_run = self.is_served
 
@@ -88,7 +94,7 @@ class Histories(RuleBasedStateMachine):
         self.open(0)
         self.stage.warm()
         if self.is_asked(pipe.Open) and self.stage.state is State.OPENING:
-            self.child().opens(self.is_marked)
+            self.child().opens(self.is_marked, can_abort=self.is_marked)
 
     # What clients do. A closed resource is made anew by the front at the next open.
 
@@ -152,6 +158,17 @@ class Histories(RuleBasedStateMachine):
         (events.enable if is_wanted else events.disable)(self.session(which), SERVICE_REQUEST, outcomes.append)
         self.stage.run()
 
+    @rule()
+    def abort(self):
+        ticket = self.stage.service._running
+        self.aborts.append((ticket, self.stage.start(self.stage.resource.abort("somebody aborts"))))
+
+    @precondition(lambda self: self.aborts)
+    @rule(which=several)
+    def whoever_aborts_leaves(self, which):
+        self.aborts[-1 - which % len(self.aborts)][1].cancel()
+        self.stage.run()
+
     @rule(does=st.sampled_from(["pause", "resume"]))
     def client_is_slow(self, does):
         getattr(self.stage.service, does)()
@@ -178,7 +195,7 @@ class Histories(RuleBasedStateMachine):
 
     # What time does.
 
-    @rule(seconds=st.sampled_from([0.01, 0.01, 0.5, 0.5, 1.1, 2.1, 4.1, 5.1, 15.1, 61, 121]))
+    @rule(seconds=st.sampled_from([0.01, 0.01, 0.5, 0.5, 1.1, 2.1, 4.1, 5.1, 15.1, 61, 121, 301]))
     def pass_time(self, seconds):
         self.stage.pass_time(seconds)
 
@@ -204,9 +221,9 @@ class Histories(RuleBasedStateMachine):
         return self.child() is not None and self.child().orders and isinstance(self.child().order, kinds)
 
     @precondition(lambda self: self.is_asked(pipe.Open))
-    @rule(ends=st.booleans())
-    def child_opens(self, ends):
-        self.child().opens(ends)
+    @rule(ends=st.booleans(), can_abort=st.booleans())
+    def child_opens(self, ends, can_abort):
+        self.child().opens(ends, can_abort)
 
     @precondition(lambda self: self.is_asked(pipe.Run))
     @rule(step=st.sampled_from(["starts", "writes"]))
@@ -235,10 +252,18 @@ class Histories(RuleBasedStateMachine):
         while self.stage.state in (State.BUSY, State.RESYNC):
             self.child().does(b"answer\n", value=0)
 
-    @precondition(lambda self: any(child.is_being_killed for child in self.living()))
+    @precondition(lambda self: self.stage.state is State.ABORTING)
+    @rule(effect=st.sampled_from(Effect), dirty=st.booleans())
+    def child_is_cut_short(self, effect, dirty):
+        self.child().fails("VI_ERROR_ABORT", effect, dirty=dirty)
+
+    def condemned(self):
+        return [child for child in self.living() if child.is_being_killed or child.is_being_terminated]
+
+    @precondition(lambda self: self.condemned())
     @rule()
-    def child_dies_of_its_kill(self):
-        next(child for child in self.living() if child.is_being_killed).dies()
+    def child_dies_of_its_signal(self):
+        self.condemned()[0].dies()
 
     # What goes wrong, and what operators do about it. One rule, so that it is not all that ever happens.
 
@@ -268,6 +293,8 @@ class Histories(RuleBasedStateMachine):
         self.one_process_at_a_time_has_been_told_to_open()
         self.no_ticket_ends_twice()
         self.state_and_process_agree()
+        self.no_process_is_awaited_for_ever()
+        self.aborts_end_with_their_ticket()
         self.busy_is_whoever_has_a_command()
         self.what_is_neither_queued_nor_running_has_ended()
         self.what_is_held_up_runs()
@@ -285,14 +312,30 @@ class Histories(RuleBasedStateMachine):
     def state_and_process_agree(self):
         keeper = self.stage.resource.keeper
         assert (keeper.child is not None) == (keeper.state in HAVE_CHILD)
-        assert keeper.child is None or keeper.child.is_alive
+        if keeper.child is None:
+            return
+        assert keeper.child.is_alive
+        assert keeper.child.is_being_killed or keeper.state not in (State.KILLING, State.WEDGED)
+        assert keeper.child.is_being_terminated or keeper.state is not State.TERMINATING
+        if keeper.state is State.ABORTING:
+            assert keeper.child.aborts[-1] == self.stage.service._running.number
+        elif keeper.state is State.READY:
+            assert not keeper.child.is_being_killed
+
+    def no_process_is_awaited_for_ever(self):
+        keeper = self.stage.resource.keeper
+        assert keeper._deadline is not None or keeper.state not in ARE_BOUNDED
+
+    def aborts_end_with_their_ticket(self):
+        for ticket, asked in self.aborts:
+            assert asked.done() == (ticket is None or ticket.outcome is not None) or asked.cancelled()
 
     def busy_is_whoever_has_a_command(self):
         service, state = self.stage.service, self.stage.state
         is_running, has_errand = service._running is not None, service._errands.is_under_way
         assert not (is_running and has_errand)
-        assert is_running or has_errand or state not in (State.BUSY, State.RESYNC)
-        assert not is_running or state in (State.BUSY, State.KILLING), "judged when it is dead"
+        assert is_running or has_errand or state not in (State.BUSY, State.ABORTING, State.RESYNC)
+        assert not is_running or state in HAVE_COMMAND
         assert not has_errand or state in (State.BUSY, State.RESYNC)
 
     def what_is_neither_queued_nor_running_has_ended(self):
@@ -304,8 +347,9 @@ class Histories(RuleBasedStateMachine):
         assert all(len(outcomes) <= 1 for outcomes in self.events)
 
     def what_is_held_up_runs(self):
-        child = self.child()
-        assert child is None or not child.is_paused or self.stage.service._running is not None
+        """Only what is wedged may stay as it is: nobody waits for its word any more."""
+        child, is_running = self.child(), self.stage.service._running is not None
+        assert child is None or not child.is_paused or is_running or self.stage.state is State.WEDGED
 
     def what_never_started_had_no_effect(self):
         for answers in self.answers:
@@ -347,13 +391,14 @@ class Histories(RuleBasedStateMachine):
             assert all(len(answers.outcomes) == 1 for answers in self.answers), "a command is never answered"
             assert all(len(outcomes) == 1 for outcomes in self.events), "an event is never answered"
             assert all(lock.done() for lock in self.locks), "a lock is never answered"
+            assert all(asked.done() for _, asked in self.aborts), "an abort is never answered"
             assert self.stage.service.locks.describe() is None
             assert self.stage.state is State.CLOSED
             assert not self.clients or not self.sessions()
             assert self.stage.forgotten.count(self.stage.resource) <= 1
             assert not self.living()
         finally:
-            for opening in (*self.opens, *self.locks):
+            for opening in (*self.opens, *self.locks, *(asked for _, asked in self.aborts)):
                 if opening.done() and not opening.cancelled():
                     opening.exception()
             self.stage.close()

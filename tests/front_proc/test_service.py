@@ -5,7 +5,7 @@ The process is played (see `playbook`), and time is the test's.
 
 import pytest
 
-from front_proc.service import QUEUE_LIMIT, QUEUE_TIME
+from front_proc.limits import DEFAULTS as LIMITS
 from front_proc.sessions import VI_ATTR_TMO_VALUE, VI_TMO_INFINITE
 from front_proc.spool import Spool
 from instrument_proc import pipe
@@ -65,7 +65,7 @@ def test_every_command_is_recorded_once_with_how_it_went(stage):
 def test_queue_of_one_client_is_limited(stage):
     """What is too much is refused; what waits is not touched, and other clients may still come."""
     session, other = stage.opened(), stage.opened()
-    waiting = [stage.submit(session) for _ in range(QUEUE_LIMIT + 1)]  # one of them runs
+    waiting = [stage.submit(session) for _ in range(LIMITS.queue_length + 1)]  # one of them runs
     assert stage.submit(session).said == "QUEUE_FULL none"
     assert stage.submit(other).is_open
     assert all(answers.is_open for answers in waiting)
@@ -78,7 +78,7 @@ def test_command_fails_when_it_waited_too_long_for_its_turn(stage):
     running = stage.submit(endless)
     stage.child.starts()
     waiting = stage.submit(session)
-    stage.pass_time(QUEUE_TIME - 1)
+    stage.pass_time(LIMITS.queue_time - 1)
     assert waiting.is_open
     stage.pass_time(2)
     assert waiting.said == "QUEUE_TIMEOUT none"

@@ -5,9 +5,9 @@ The process is played (see `playbook`), and time is the test's.
 
 import pytest
 
-from front_proc.keeper import KILL_TIME, LATE
+from front_proc.keeper import LATE
 from front_proc.lifecycle import State
-from front_proc.service import STARTED_TIME
+from front_proc.limits import DEFAULTS as LIMITS
 from front_proc.sessions import VI_ATTR_TMO_VALUE, VI_TMO_INFINITE
 from instrument_proc import pipe
 from tests.front_proc.playbook import GRACE, TIMEOUT
@@ -25,7 +25,7 @@ def test_timeout_of_the_instrument_leaves_the_process_alone(stage):
 @pytest.mark.parametrize(
     ("steps", "effect", "deadline"),
     [
-        ((), "none", STARTED_TIME),
+        ((), "none", LIMITS.begin_time),
         (("starts",), "maybe", TIMEOUT + GRACE),
         (("starts", "writes"), "maybe", TIMEOUT + GRACE),
     ],
@@ -249,7 +249,7 @@ def test_child_goes_on_when_the_client_that_held_it_up_is_gone(stage, slow):
 def test_child_that_is_held_up_can_be_killed(stage, slow):
     """An operator need not wait for a client."""
     stage.resource.restart()
-    stage.pass_time(KILL_TIME + 0.1)
+    stage.pass_time(LIMITS.kill_time + 0.1)
     assert stage.state is State.WEDGED
     assert slow.said == "INSTRUMENT_CRASHED maybe"
 

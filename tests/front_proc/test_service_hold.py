@@ -5,10 +5,10 @@ The process is played (see `playbook`), and time is the test's.
 
 import pytest
 
-from front_proc.errands import RESYNC_TIME
 from front_proc.events import SERVICE_REQUEST
 from front_proc.hold import LONGEST_POLLING, VI_SUCCESS_TERM_CHAR
 from front_proc.lifecycle import State
+from front_proc.limits import DEFAULTS as LIMITS
 from front_proc.locks import LockKind
 from front_proc.read_ahead import VI_SUCCESS_MAX_CNT
 from front_proc.resource_settings import read_rows
@@ -212,7 +212,7 @@ def test_resynchronisation_has_a_deadline(stage):
     stage.child.fails("VI_ERROR_TMO", dirty=True)
     query = stage.submit(session)
     stage.child.starts()
-    stage.pass_time(RESYNC_TIME + TIMEOUT - 0.1)
+    stage.pass_time(LIMITS.resync_time + TIMEOUT - 0.1)
     assert not stage.child.is_being_killed
     stage.pass_time(0.2)
     assert stage.child.is_being_killed

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from front_proc.limits import DEFAULTS as LIMITS
 from front_proc.resource_settings import ResourceSettings
 from front_proc.setting_values import SettingsError
 from front_proc.settings import OPTIONS, Settings, parser, read_settings
@@ -68,7 +69,7 @@ def field(settings, name):
 def test_every_option_is_tried_here():
     """A new option needs a row above."""
     assert {option.name for option in OPTIONS} == set(VALUES) == set(WRONG)
-    assert {option.field for option in OPTIONS} | {"resources"} == set(Settings.__dataclass_fields__)
+    assert {option.field for option in OPTIONS} | {"limits", "resources"} == set(Settings.__dataclass_fields__)
 
 
 def test_defaults_are_those_of_the_card():
@@ -78,6 +79,7 @@ def test_defaults_are_those_of_the_card():
     assert (settings.demo, settings.daemonize) == (False, False)
     assert (settings.linger, settings.grace) == (60.0, 2.0)
     assert settings.resources == ()
+    assert settings.limits == LIMITS
     assert settings.run_dir.is_absolute()
     assert settings.audit_file == settings.run_dir / "audit.jsonl"
 

@@ -210,7 +210,7 @@ def test_timeout_that_is_no_number_is_refused(word):
 @pytest.mark.parametrize("row", [row for rows in COMMANDS.values() for row in rows.values()], ids=lambda row: row.verb)
 def test_command_that_sends_to_an_instrument_is_known_to_act(row):
     """Without a terminator it is accepted from loopback only: half of it may be another command."""
-    assert row.acts == ("COMMAND" in row.usage or row.verb in ("clear", "trigger", "reset"))
+    assert row.acts == ("COMMAND" in row.usage or row.verb in ("clear", "trigger", "reset", "abort"))
     assert row.takes_block == (row.verb == "write_binary")
 
 

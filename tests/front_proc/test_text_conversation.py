@@ -7,10 +7,13 @@ import asyncio
 
 import pytest
 
+from front_proc.limits import DEFAULTS as LIMITS
 from front_proc.sessions import Client
-from front_proc.text_conversation import LINE_TIME, READ_AHEAD, SILENCE, Conversation
+from front_proc.text_conversation import READ_AHEAD, SILENCE, Conversation
 from pyvisa_daemon.errors import Failure
 from tests.front_proc.playbook import FakeAudit
+
+LINE_TIME = LIMITS.line_time
 
 
 class FakeLine:
@@ -51,11 +54,17 @@ class FakeFront:
 
     def __init__(self):
         self.audit = FakeAudit()
+        self.limits = LIMITS
         self.is_stopping = False
+        #: Is there room for more than looking?
+        self.is_full = False
         #: What was put on record without a ticket: command, outcome, effect.
         self.noted = []
         self.faults = []
         self.known = asyncio.Event()
+
+    def may_work(self, client):
+        return not self.is_full
 
     async def list_resources(self):
         await self.known.wait()

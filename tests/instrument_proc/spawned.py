@@ -51,14 +51,16 @@ class SpawnedChild:
     def __init__(self, library: str, folder: Path) -> None:
         self._connection, theirs = _spawn.Pipe()
         death_reader, self.death = _spawn.Pipe(duplex=False)
+        abort_reader, self._aborts = _spawn.Pipe(duplex=False)
         self._lock_file = str(folder / "resource.lock")
         self.log_file = folder / "daemon.log"
         self._library = library
         settings = ChildSettings(library, str(self.log_file))
-        self.process = _spawn.Process(target=run_child, args=(theirs, death_reader, settings), daemon=True)
+        theirs_all = (theirs, death_reader, abort_reader)
+        self.process = _spawn.Process(target=run_child, args=(*theirs_all, settings), daemon=True)
         self.process.start()
-        theirs.close()
-        death_reader.close()
+        for end in theirs_all:
+            end.close()
         self._last_ticket = 0
         self._feeder: threading.Thread | None = None
         self.warm = self.report()
@@ -126,10 +128,14 @@ class SpawnedChild:
             self._feeder.join(DEADLINE)
             assert not self._feeder.is_alive(), "the child does not take the data that it was given"
 
+    def abort(self, ticket: int) -> None:
+        """Have the call with this ticket cut short."""
+        self._aborts.send_bytes(pipe.encode(pipe.Abort(ticket)))
+
     def hang_up(self) -> None:
-        """The front is gone: both pipes close."""
-        self._connection.close()
-        self.death.close()
+        """The front is gone: all pipes close."""
+        for end in (self._connection, self.death, self._aborts):
+            end.close()
 
     def wait_until_it_sleeps(self) -> None:
         """It has done what it was told and waits: for an order, or in a call."""
@@ -148,6 +154,6 @@ class SpawnedChild:
         self.process.join(DEADLINE)
         self.process.close()
         self._join_feeder()
-        for end in (self._connection, self.death):
+        for end in (self._connection, self.death, self._aborts):
             if not end.closed:
                 end.close()

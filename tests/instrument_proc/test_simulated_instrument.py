@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyvisa_sim import parser
 
-from instrument_proc.simulated_instrument import EAV, ESB, MAV, RQS, ServiceRequest, SimulatedInstrument
+from instrument_proc.simulated_instrument import EAV, ESB, MAV, RQS, ClearedError, ServiceRequest, SimulatedInstrument
 
 #: OWN: the bits of the instrument's own. BAD is what no instrument knows.
 DEFINITION = r"""
@@ -54,6 +54,7 @@ class Simulation:
         return self.instrument.take_requests()
 
     def read(self) -> str:
+        self.instrument.begin_to_read()
         data, is_end = b"", False
         while not is_end:
             byte, is_end = self.device.read()
@@ -221,6 +222,19 @@ def test_clear_forgets_a_message_that_has_begun(simulation):
     simulation.instrument.clear()
     simulation.write("VAL?")
     assert simulation.read() == "42"
+
+
+def test_clear_ends_the_read_that_it_comes_into_and_no_other(simulation):
+    """Also where nothing is there to be read: who waits asks for a byte again and again."""
+    simulation.write("VAL?")
+    simulation.instrument.begin_to_read()
+    assert simulation.device.read()[0] == b"4"
+    simulation.instrument.clear()
+    for _ in range(2):
+        with pytest.raises(ClearedError):
+            simulation.device.read()
+    simulation.write("*STB?")
+    assert simulation.read() == "0"
 
 
 def test_message_that_is_not_text_is_a_command_error(simulation):

@@ -1,0 +1,55 @@
+"""Who is let in: so many clients, and from loopback a few more, who may look and stop the daemon but not work.
+
+Pure. Runs in the front. Two things can be short: places, of which `[limits]` says how many there are, and descriptors,
+of which some are kept for the processes of instruments, for logs, and for the clients that are being refused.
+"""
+
+from front_proc.sessions import Client
+
+#: Clients that loopback has beyond the limit.
+RESERVE = 4
+
+#: Descriptors that no client gets, but those of RESERVE.
+DESCRIPTOR_RESERVE = 16
+
+
+class Admission:
+    """The clients that are connected. `limit` is how many may work at once."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.clients: set[Client] = set()
+        #: Those who came when there was no room for them, and the descriptors of their connections.
+        self._in_reserve: dict[Client, int] = {}
+
+    def admit(self, client: Client, descriptor: int, descriptors: int) -> bool:
+        """Count a new client in, if there is room.
+
+        `descriptor` is its connection's, of `descriptors` that the process may have: the lowest that was free, so a
+        high one means that few are left.
+        """
+        if is_short(descriptor, descriptors) or self._is_full():
+            if not client.is_loopback or len(self._in_reserve) >= RESERVE:
+                return False
+            self._in_reserve[client] = descriptor
+        self.clients.add(client)
+        return True
+
+    def may_work(self, client: Client, descriptors: int) -> bool:
+        """May it do more than look and stop? Who came when there was no room may as soon as there is."""
+        descriptor = self._in_reserve.get(client)
+        if descriptor is not None and not is_short(descriptor, descriptors) and not self._is_full():
+            del self._in_reserve[client]
+        return client not in self._in_reserve
+
+    def leave(self, client: Client) -> None:
+        self.clients.discard(client)
+        self._in_reserve.pop(client, None)
+
+    def _is_full(self) -> bool:
+        return len(self.clients) - len(self._in_reserve) >= self._limit
+
+
+def is_short(descriptor: int, descriptors: int) -> bool:
+    """Is a connection's descriptor one of those that are kept?"""
+    return descriptor >= descriptors - DESCRIPTOR_RESERVE

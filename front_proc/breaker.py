@@ -1,0 +1,76 @@
+"""The breaker of one resource: when a process that failed is started again, and when no more.
+
+Pure: the clock is passed in, as monotonic seconds. Runs in the front; outlives the resource's openings, so that nobody
+gets around it by closing and opening again. Commanded stops are never told to it.
+
+    closed      failures that count: none; every start is admitted
+    counting    the first failure starts at once, later ones wait 1, 2, 4 ... seconds
+    broken      no start until `reset`; after the trial time one is admitted, whose failure breaks it again
+"""
+
+import random
+from collections import deque
+from collections.abc import Callable
+
+from front_proc.lifecycle import Event
+from front_proc.limits import Limits
+
+
+class Breaker:
+    """Counts the failures of one resource's processes."""
+
+    def __init__(self, limits: Limits, spread: Callable[[], float] = random.random) -> None:
+        self._limits = limits
+        self._spread = spread
+        #: When those within the window were, and how many there were since all was well.
+        self._recent: deque[float] = deque(maxlen=limits.failures + 1)
+        self._count = 0
+        self._next_start = 0.0
+        self._broken_at: float | None = None
+        #: Of the last failure, in words.
+        self.reason = "it failed"
+
+    def failed(self, now: float, reason: str | None = None) -> Event:
+        """One more failure: how the death goes on (one of DIED_START, DIED_WAIT, DIED_OFTEN)."""
+        self.reason = reason or self.reason
+        self._recent.append(now)
+        self._count += 1
+        while now - self._recent[0] > self._limits.failure_window:
+            self._recent.popleft()
+        if self._broken_at is not None or len(self._recent) > self._limits.failures:
+            self._broken_at = now
+            return Event.DIED_OFTEN
+        if self._count == 1:
+            self._next_start = now
+            return Event.DIED_START
+        # The wait doubles, +-20 % so that instruments that failed together do not start together.
+        doubled = 2.0 ** min(self._count - 2, 32)
+        self._next_start = now + min(doubled, self._limits.longest_backoff) * (0.8 + 0.4 * self._spread())
+        return Event.DIED_WAIT
+
+    def succeeded(self, now: float) -> None:
+        """A command was carried out: failures that are old enough, or that a trial has made up for, are forgotten."""
+        if self._count and (self._broken_at is not None or now - self._recent[-1] > self._limits.failure_window):
+            self.reset()
+
+    def admits(self, now: float) -> Event:
+        """May a process be started? WANTED if so, else why not."""
+        if self._broken_at is not None:
+            return Event.WANTED if now - self._broken_at >= self._limits.trial_time else Event.TOO_OFTEN
+        return Event.TOO_SOON if self.wait(now) > 0 else Event.WANTED
+
+    def wait(self, now: float) -> float:
+        """Seconds until the next start."""
+        return max(0.0, self._next_start - now)
+
+    def reset(self) -> None:
+        """An operator says that it is fine."""
+        self._recent.clear()
+        self._count = 0
+        self._next_start = 0.0
+        self._broken_at = None
+
+    def is_forgotten(self, now: float) -> bool:
+        """Would a new breaker do the same from here on, as far as anybody cares?"""
+        long = max(self._limits.trial_time, self._limits.failure_window)
+        return not self._count or now - self._recent[-1] > long
