@@ -350,7 +350,6 @@ TABLES: dict[str, Callable[[], Callable[[str], str]]] = {
         ("front_proc.hold", "FOR_INFINITE", "s"),
         ("front_proc.hold", "LONGEST_POLLING", "s"),
         ("front_proc.keeper", "RETRY_TIME", "s"),
-        ("front_proc.discovery", "SEARCH_TIME", "s"),
         ("front_proc.front", "FINISH_TIME", "s"),
         ("front_proc.front", "CLOSE_TIME", "s"),
         ("front_proc.front", "KILL_TIME", "s"),

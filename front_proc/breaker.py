@@ -25,6 +25,7 @@ class Breaker:
         #: When those within the window were, and how many there were since all was well.
         self._recent: deque[float] = deque(maxlen=limits.failures + 1)
         self._count = 0
+        self._last = 0.0
         self._next_start = 0.0
         self._broken_at: float | None = None
         #: Of the last failure, in words.
@@ -32,9 +33,8 @@ class Breaker:
 
     def failed(self, now: float, reason: str | None = None) -> Event:
         """One more failure: how the death goes on (one of DIED_START, DIED_WAIT, DIED_OFTEN)."""
-        self.reason = reason or self.reason
         self._recent.append(now)
-        self._count += 1
+        self._note(now, reason)
         while now - self._recent[0] > self._limits.failure_window:
             self._recent.popleft()
         if self._broken_at is not None or len(self._recent) > self._limits.failures:
@@ -43,14 +43,28 @@ class Breaker:
         if self._count == 1:
             self._next_start = now
             return Event.DIED_START
-        # The wait doubles, +-20 % so that instruments that failed together do not start together.
-        doubled = 2.0 ** min(self._count - 2, 32)
-        self._next_start = now + min(doubled, self._limits.longest_backoff) * (0.8 + 0.4 * self._spread())
+        self._wait(now, self._count - 2)
         return Event.DIED_WAIT
+
+    def postponed(self, now: float, reason: str | None = None) -> Event:
+        """No process could be started, which is no fault of the instrument's: it waits, and is never broken by that."""
+        self._note(now, reason)
+        self._wait(now, self._count - 1)
+        return Event.DIED_WAIT
+
+    def _note(self, now: float, reason: str | None) -> None:
+        self._count += 1
+        self._last = now
+        self.reason = reason or self.reason
+
+    def _wait(self, now: float, doublings: int) -> None:
+        # +-20 % so that instruments that failed together do not start together.
+        doubled = 2.0 ** min(doublings, 32)
+        self._next_start = now + min(doubled, self._limits.longest_backoff) * (0.8 + 0.4 * self._spread())
 
     def succeeded(self, now: float) -> None:
         """A command was carried out: failures that are old enough, or that a trial has made up for, are forgotten."""
-        if self._count and (self._broken_at is not None or now - self._recent[-1] > self._limits.failure_window):
+        if self._count and (self._broken_at is not None or now - self._last > self._limits.failure_window):
             self.reset()
 
     def admits(self, now: float) -> Event:
@@ -73,4 +87,4 @@ class Breaker:
     def is_forgotten(self, now: float) -> bool:
         """Would a new breaker do the same from here on, as far as anybody cares?"""
         long = max(self._limits.trial_time, self._limits.failure_window)
-        return not self._count or now - self._recent[-1] > long
+        return not self._count or now - self._last > long

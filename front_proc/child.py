@@ -14,7 +14,7 @@ import multiprocessing
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import cast
@@ -63,8 +63,16 @@ class ChildProcess(asyncio.BufferedProtocol):
         assert self._process.pid is not None
         self.pid: int = self._process.pid
         self._pipe: Connection = ours
-        self._pidfd = os.pidfd_open(self.pid)
+        try:
+            self._pidfd = os.pidfd_open(self.pid)
+        except OSError:  # no descriptor left for it: then it must not be left over either
+            self._process.kill()
+            self._process.join()
+            for end in (ours, self._death, self._abort):
+                end.close()
+            raise
         self._frames = FrameReader()
+        self._is_garbled = False
         self._transport: asyncio.Transport | None = None
         #: What is left of a long message, and whether the pipe is full of it.
         self._following: Iterator[bytes] = iter(())
@@ -191,12 +199,21 @@ class ChildProcess(asyncio.BufferedProtocol):
         return _buffer
 
     def buffer_updated(self, nbytes: int) -> None:
+        if self._is_garbled:
+            return  # nothing that it says can be believed any more
+        garbage: Exception | None = None
         try:
-            for message in self._frames.feed(_buffer[:nbytes]):
+            messages: Sequence[bytes] = self._frames.feed(_buffer[:nbytes])
+        except FrameError as error:
+            garbage, messages = error, error.frames  # what it said before is as good as ever
+        try:
+            for message in messages:
                 self.on_report(pipe.decode_report(message))
-        except (FrameError, pipe.DecodeError) as error:
-            self._frames = FrameReader()
-            self.on_garbage(str(error))
+        except pipe.DecodeError as error:
+            garbage = error
+        if garbage is not None:
+            self._is_garbled = True
+            self.on_garbage(str(garbage))
 
     def eof_received(self) -> bool:
         return False

@@ -9,12 +9,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from front_proc.child import ChildProcess
+from front_proc.limits import DEFAULTS
 from front_proc.pool import ask
 from instrument_proc import pipe
 from pyvisa_daemon.errors import Failure
-
-#: Seconds that a search may take.
-SEARCH_TIME = 15.0
 
 #: Seconds that an answer is fresh enough to say whether an instrument is there, and that such a question waits.
 FRESH_TIME = 60.0
@@ -25,9 +23,15 @@ class Discovery:
     """The resources that one VISA library finds, by their canonical names."""
 
     def __init__(
-        self, library: str, take_child: Callable[[], Awaitable[ChildProcess]], on_trouble: Callable[[str], None]
+        self,
+        library: str,
+        take_child: Callable[[], Awaitable[ChildProcess]],
+        on_trouble: Callable[[str], None],
+        search_time: float = DEFAULTS.search_time,
     ) -> None:
+        """`search_time`: seconds that a search may take."""
         self._library = library
+        self._search_time = search_time
         self._take_child = take_child
         self._on_trouble = on_trouble
         self._loop = asyncio.get_running_loop()
@@ -72,9 +76,9 @@ class Discovery:
         if self._child is None or not self._child.is_alive:
             self._child = await self._take_child()
         try:
-            answer = await ask(self._child, pipe.List(self._library), SEARCH_TIME)
+            answer = await ask(self._child, pipe.List(self._library), self._search_time)
             found = answer.resources if isinstance(answer, pipe.Listed) else []
-            names = [await _canonical(self._child, resource) for resource in found]
+            names = [await self._canonical(self._child, resource) for resource in found]
         except Failure as error:
             self._child.kill()
             self._child = None
@@ -86,11 +90,10 @@ class Discovery:
         self._found, self._found_at = list(dict.fromkeys(names)), self._loop.time()
         return self._found
 
-
-async def _canonical(child: ChildProcess, resource: str) -> str:
-    """A found resource's canonical name; as it was found if VISA's own parsing does not know such a name."""
-    answer = await ask(child, pipe.Name(resource), SEARCH_TIME)
-    return answer.resource or resource if isinstance(answer, pipe.Named) else resource
+    async def _canonical(self, child: ChildProcess, resource: str) -> str:
+        """A found resource's canonical name; as it was found if VISA's own parsing does not know such a name."""
+        answer = await ask(child, pipe.Name(resource), self._search_time)
+        return answer.resource or resource if isinstance(answer, pipe.Named) else resource
 
 
 async def search_all(discoveries: Mapping[str, Discovery], on_trouble: Callable[[str], None]) -> dict[str, list[str]]:

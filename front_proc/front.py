@@ -76,7 +76,8 @@ class Front:
         child_settings = ChildSettings(library, str(settings.log_file))
         self._pool = Pool(child_settings, self._note_trouble, settings.limits.start_time)
         self._discoveries = {
-            name: Discovery(name, self.take_child, self._note_trouble) for name in self._table.libraries
+            name: Discovery(name, self.take_child, self._note_trouble, settings.limits.search_time)
+            for name in self._table.libraries
         }
         self._draining: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[list[int]] | None = None

@@ -178,7 +178,8 @@ class Keeper:
         self._owner.opened(report)
         self.fire(Event.OPENED)
 
-    def _sent_garbage(self, why: str) -> None:
+    def sent_garbage(self, why: str) -> None:
+        """It said what is no report, or none that it has to make."""
         if self.state in (State.CLOSING, State.TERMINATING):
             return  # its last words do not matter, and its end is awaited
         self._is_at_fault = True
@@ -209,14 +210,19 @@ class Keeper:
         if not is_wanted:
             return Event.DIED
         if self._is_at_fault:
-            return self._failed()
+            return self._on_record(self._breaker.failed(time.monotonic(), self.last_error))
         return Event.DIED_OFFLINE if self._is_unreachable else Event.DIED_START
 
-    def _failed(self) -> Event:
-        now = time.monotonic()
-        event = self._breaker.failed(now, self.last_error)
+    def _verdict_without_a_process(self) -> Event:
+        """How a start goes on for which there was no process: the machine is short of something."""
+        if not self._owner.is_wanted(at_open=True):
+            return Event.DIED
+        return self._on_record(self._breaker.postponed(time.monotonic(), self.last_error))
+
+    def _on_record(self, event: Event) -> Event:
+        """A back-off or the end of all starts, for the audit."""
         if event is Event.DIED_WAIT:
-            wait = round(self._breaker.wait(now), 3)
+            wait = round(self._breaker.wait(time.monotonic()), 3)
             self._house.audit.record("backoff", resource=self._owner.name, wait_s=wait, error=self.last_error)
         elif event is Event.DIED_OFTEN:
             self._house.audit.record("broken", resource=self._owner.name, error=self.last_error)
@@ -241,18 +247,17 @@ class Keeper:
         try:
             child = await self._house.take_child()
         except Failure as error:
-            self._is_at_fault = True
             self._blame(error.text)
             self.refusal = failed(error.token, error.text)
             if self.state is State.STARTING:
-                self.fire(self._verdict())
+                self.fire(self._verdict_without_a_process())
             return
         if self.state is not State.STARTING:
             child.kill()  # nobody wants it any more
             return
         self.child = child
         child.on_report = self._reported
-        child.on_garbage = self._sent_garbage
+        child.on_garbage = self.sent_garbage
         child.on_death = self._died
         self.fire(Event.WARM)
 

@@ -22,6 +22,7 @@ class Limits:
     start_time: float
     open_time: float
     begin_time: float
+    search_time: float
     resync_time: float
     abort_time: float
     close_time: float
@@ -55,6 +56,7 @@ ROWS = (
     Setting("start-time", _seconds, _SECONDS, 10.0, "from the spawn of a process until it has imported everything"),
     Setting("open-time", _seconds, _SECONDS, 15.0, "for viOpen, and for the attributes set after it"),
     Setting("begin-time", _seconds, _SECONDS, 2.0, "from handing a command to a process until its VISA call begins"),
+    Setting("search-time", _seconds, _SECONDS, 15.0, "for `list_resources`, in a process of its own"),
     Setting(
         "resync-time",
         _seconds,

@@ -139,7 +139,7 @@ class Pool:
         failure = started.exception()
         if failure is not None:
             self._on_trouble(str(failure))
-        elif self._is_closed:
+        elif self._is_closed or self._spares:
             started.result().kill()
         else:
             self._spares.append(started.result())

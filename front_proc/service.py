@@ -33,6 +33,9 @@ from pyvisa_daemon.program_message import contains_query
 #: The status of a command that a device clear has cut short.
 ABORTED = ERRORS["VI_ERROR_ABORT"].status
 
+#: Where a process has a session, and at most one order.
+_WORKING = frozenset({State.READY, State.BUSY, State.ABORTING, State.RESYNC})
+
 
 class Service:
     """The tickets of one resource, whose `sessions` and process others look after."""
@@ -316,7 +319,9 @@ class Service:
             self._errands.reported(report)
         elif self._running is not None and getattr(report, "ticket", None) == self._running.number:
             self._ticket_reported(self._running, report)
-        # Anything else is of a command that had its outcome already.
+        elif self._keeper.state in _WORKING:
+            self._keeper.sent_garbage("it reports on a command that it does not have")
+        # Anything else is of a command that had its outcome already: its process is to die.
 
     def _ticket_reported(self, ticket: Ticket, report: pipe.Report) -> None:
         match report:

@@ -75,7 +75,7 @@ class VisaSession:
 
     @property
     def can_abort(self) -> bool:
-        """Does viClear end a call that waits in another thread, and what the instrument does? On a stream it does not."""
+        """Does viClear end a call that waits in another thread, and the instrument's work? Not on a stream."""
         return self.marks_end and clears_while_waiting(self.library)
 
     def _open(self) -> VISASession:

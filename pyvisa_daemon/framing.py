@@ -7,7 +7,7 @@ Runs in every process. Pure: no socket, no clock.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 _LENGTH = struct.Struct("!i")
 
@@ -19,7 +19,14 @@ PIECE_SIZE = 1 << 18
 
 
 class FrameError(ValueError):
-    """The stream is not made of our frames: its sender cannot be trusted any further."""
+    """The stream is not made of our frames: its sender cannot be trusted any further.
+
+    `frames` are those that came whole before, with the same bytes: they still say what was done.
+    """
+
+    def __init__(self, text: str, frames: Sequence[bytes] = ()) -> None:
+        super().__init__(text)
+        self.frames = frames
 
 
 def frame(message: bytes) -> bytes:
@@ -53,7 +60,7 @@ class FrameReader:
         while len(buffer) - start >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(buffer, start)
             if not 0 <= length <= FRAME_LIMIT:
-                raise FrameError(f"a frame length of {length} bytes is not between 0 and {FRAME_LIMIT}")
+                raise FrameError(f"a frame length of {length} bytes is not between 0 and {FRAME_LIMIT}", frames)
             end = start + _LENGTH.size + length
             if len(buffer) < end:
                 break

@@ -52,7 +52,8 @@ class FaultClient(TextClient):
 
     def open(self, resource: str, timeout_ms: int | None = None) -> "FaultClient":
         """Open a resource and make it the current one."""
-        assert self.ask(f".#.open_resource {resource}") == resource
+        reply = self.ask(f".#.open_resource {resource}")
+        assert reply == resource, reply
         self.resource = resource
         if timeout_ms is not None:
             self.ask(f".#.timeout {timeout_ms}")

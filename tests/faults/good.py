@@ -1,4 +1,4 @@
-"""GOOD: a client of a sibling instrument, which must not notice any fault. `python -m tests.faults.good HOST PORT NAME`.
+"""GOOD: a client of a sibling instrument, which must notice no fault: `python -m tests.faults.good HOST PORT NAME`.
 
 A process of its own, so that what the tests do costs it nothing. It asks every 20 ms until its standard input ends,
 checks every answer, and prints one line of JSON: how many it asked, what failed, and latencies in milliseconds.

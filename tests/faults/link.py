@@ -4,6 +4,7 @@ Cut, it is as a cable that was pulled: nobody is told anything, what is sent is 
 """
 
 import itertools
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Self
 
 import pytest
+
+from tests.support.waiting import wait_until
 
 _NUMBERS = itertools.count(os.getpid())
 
@@ -50,15 +53,14 @@ class Link:
         _ip("-netns", self._space, "link", "set", self._far_port, "down")
 
     def mend(self) -> None:
-        """What was cut is whole again."""
+        """What was cut is whole again, once this end has noticed."""
         _ip("-netns", self._space, "link", "set", self._far_port, "up")
+        wait_until(lambda: Path(f"/sys/class/net/{self._port}/operstate").read_text() == "up\n")
 
     def swallow(self) -> None:
         """From now on whatever is sent to the far end arrives and is thrown away there: not even an address is told."""
-        address = subprocess.run(
-            [*self.prefix, "cat", f"/sys/class/net/{self._far_port}/address"], check=True, capture_output=True, text=True
-        ).stdout.strip()
-        _ip("neighbour", "replace", self.there, "lladdr", address, "dev", self._port, "nud", "permanent")
+        (far,) = json.loads(_ip("-json", "-netns", self._space, "link", "show", self._far_port))
+        _ip("neighbour", "replace", self.there, "lladdr", far["address"], "dev", self._port, "nud", "permanent")
         _ip("-netns", self._space, "address", "delete", f"{self.there}/30", "dev", self._far_port)
 
     def hasten(self) -> None:
@@ -71,5 +73,5 @@ class Link:
             subprocess.run(["ip", *arguments], capture_output=True)
 
 
-def _ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
+def _ip(*arguments: str) -> str:
+    return subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True).stdout

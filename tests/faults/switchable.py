@@ -1,4 +1,4 @@
-"""The scripted instrument with a switch: `python -m tests.faults.switchable HOST PORT`, which serves until it is killed.
+"""The scripted instrument with a switch: `python -m tests.faults.switchable HOST PORT`, which serves until killed.
 
 Off, its process is gone and its port refuses; on, the port is the same one. `Attempts` counts who tries it meanwhile.
 """
@@ -74,7 +74,8 @@ class Switchable:
         if self._process is None:
             return self._past
         with TextClient(self._host, self.port) as client:
-            return self._past + json.loads(client.ask("HISTORY?"))
+            since: list[str] = json.loads(client.ask("HISTORY?"))
+            return self._past + since
 
     def count(self, beginning: str) -> int:
         """How many of them began like this."""

@@ -86,7 +86,7 @@ def test_lock_behind_a_link_that_was_cut_is_free(make_bench, is_shortened):
 
 @pytest.mark.fault(31)
 def test_lock_is_waited_for_as_long_as_was_said(bench):
-    """With a timeout of 0 not at all; with one of 1 s so long, and no shorter. Both protocols, both errors of VPP-4.3."""
+    """With a timeout of 0 not at all; with one of 1 s so long, and no shorter. Both protocols, both errors of VISA."""
     resource = bench.tcp().resource
     holder, client = bench.client(resource), bench.client(resource)
     assert holder.ask(".#.lock 0") == "ok"

@@ -1,13 +1,11 @@
 """Open and close, a thousand times: the front has afterwards what it had before, and leaves nobody unburied."""
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
-import psutil
 import pytest
 
 from tests.faults.bench import SIM
-from tests.support.waiting import wait_until
+from tests.faults.held import Held
 
 #: Each of three resources is opened and closed this often, all of them at once; and one that stays open, this often.
 CYCLES = [(8, 1000), pytest.param(350, 20_000, marks=[pytest.mark.full, pytest.mark.timeout(1800)])]
@@ -17,34 +15,6 @@ WARM_UP = (3, 100)
 
 #: Bytes by which the front may be larger afterwards, and for each cycle with a process of its own.
 GROWTH, GROWTH_EACH = 3_000_000, 8_000
-
-
-class Held:
-    """What the front has, once it has come to rest with one spare and GOOD's child."""
-
-    def __init__(self, bench):
-        self._front = psutil.Process(bench.daemon.pid)
-        wait_until(lambda: len(bench.daemon.status()["resources"]) == 1, what="only GOOD's is open")
-        wait_until(self._has_its_spare, what="a spare, and no zombie")
-        self.descriptors = wait_until(lambda: self._steady(self._front.num_fds))
-        self.threads = self._front.num_threads()
-        self.memory = self._front.memory_info().rss
-
-    def _has_its_spare(self):
-        children = self._front.children()
-        return len(children) == CHILDREN and all(child.status() != psutil.STATUS_ZOMBIE for child in children)
-
-    def _steady(self, count):
-        """The same number, several times in a row; what was closed a moment ago may still be there."""
-        seen = {count()}
-        for _ in range(20):
-            threading.Event().wait(0.01)
-            seen.add(count())
-        return seen.pop() if len(seen) == 1 else 0
-
-
-#: multiprocessing's resource tracker, GOOD's child, and the spare.
-CHILDREN = 3
 
 
 def opens_and_closes(bench, resource, cycles, message="ECHO? {}"):

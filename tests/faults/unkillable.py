@@ -67,15 +67,18 @@ class DeadFilesystem(Way):
         return _has_capability(_CAP_SYS_ADMIN) and os.access("/dev/fuse", os.R_OK | os.W_OK)
 
     def __init__(self, folder: Path) -> None:
-        self._mount = folder / "dead"
-        self._mount.mkdir()
+        mount = folder / "dead"
+        mount.mkdir()
         self._device: int | None = os.open("/dev/fuse", os.O_RDWR)
         options = f"fd={self._device},rootmode=40000,user_id={os.getuid()},group_id={os.getgid()}"
-        _checked(_libc.mount(b"dead", os.fsencode(self._mount), b"fuse", 0, options.encode()))
+        _checked(_libc.mount(b"dead", os.fsencode(mount), b"fuse", 0, options.encode()))
+        # From now on it is nobody's but ours, and gone with this process, however that ends.
+        self._root = os.open(mount, os.O_PATH | os.O_DIRECTORY)
+        _checked(_libc.umount2(os.fsencode(mount), _MNT_DETACH))
         _, _, unique = _REQUEST.unpack_from(self._next_request())
         answer = _INIT_ANSWER.pack(7, 31, 1 << 16, 0, 12, 9, 1 << 16, 1, 0, 0)
         os.write(self._device, _ANSWER.pack(_ANSWER.size + len(answer), 0, unique) + answer)
-        self.message = f"STAT {self._mount}/file"
+        self.message = f"STAT /proc/{os.getpid()}/fd/{self._root}/file"
 
     def hold(self, pid: int) -> None:
         """A question that nobody has taken yet would be withdrawn by SIGKILL."""
@@ -89,8 +92,8 @@ class DeadFilesystem(Way):
     def release(self) -> None:
         if self._device is not None:
             os.close(self._device)  # all that is asked there fails now
+            os.close(self._root)
             self._device = None
-            _checked(_libc.umount2(os.fsencode(self._mount), _MNT_DETACH))
 
 
 class Freezer(Way):

@@ -125,3 +125,16 @@ def test_it_breaks_exactly_when_a_window_holds_too_many(steps):
         assert one.failed(now) is expected
         if expected is Event.DIED_OFTEN:
             return
+
+
+@given(count=st.integers(1, 100))
+def test_want_of_processes_never_breaks_it(count):
+    """The machine is short of something: each try waits longer, and afterwards all is as it was."""
+    one = breaker()
+    waits = []
+    for _ in range(count):
+        assert one.postponed(0.0) is Event.DIED_WAIT
+        waits.append(one.wait(0.0))
+    assert waits == [min(2.0**number, 60.0) for number in range(count)]
+    one.succeeded(61.0)
+    assert one.failed(61.0) is Event.DIED_START

@@ -2,7 +2,8 @@
 
 import pytest
 
-from front_proc.discovery import FIND_TIME, FRESH_TIME, SEARCH_TIME, Discovery, search_all
+from front_proc.discovery import FIND_TIME, FRESH_TIME, Discovery, search_all
+from front_proc.limits import DEFAULTS as LIMITS
 from instrument_proc import pipe
 
 
@@ -65,7 +66,7 @@ def test_search_that_hangs_is_killed(stage, search):
     """And says so; the next has a process of its own."""
     searching = stage.start(search.only.resources())
     hung = stage.child
-    stage.pass_time(SEARCH_TIME + 0.1)
+    stage.pass_time(LIMITS.search_time + 0.1)
     assert searching.exception().token == "VI_ERROR_TMO"
     assert hung.is_being_killed
     stage.start(search.only.resources())
@@ -127,7 +128,7 @@ def test_one_that_hangs_is_bounded(stage, both):
     """The others' results are there by then."""
     searching = both.all()
     both.finds("A")
-    stage.pass_time(SEARCH_TIME + 0.1)
+    stage.pass_time(LIMITS.search_time + 0.1)
     assert searching.result() == {"@py": ["A"]}
 
 

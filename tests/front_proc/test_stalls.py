@@ -180,11 +180,13 @@ _SCRIPT = """
         time.sleep(1)
 
     async def main():
-        log = LogWriter(Path(sys.argv[1]))
+        file = Path(sys.argv[1])
+        log = LogWriter(file)
         watch = StallWatch(log)
         await asyncio.sleep(0.3)
-        dawdle()
-        await asyncio.sleep(0.3)
+        while b'"stall"' not in file.read_bytes():  # a machine that is busy with others may take it for a stop
+            dawdle()
+            await asyncio.sleep(0.3)
         print("stop me", flush=True)
         await asyncio.to_thread(sys.stdin.readline)
         await asyncio.sleep(0.3)

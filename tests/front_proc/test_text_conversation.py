@@ -402,6 +402,35 @@ def test_commands_for_the_daemon_are_refused_from_elsewhere(stage):
     assert peer.sends(b".!.status\n").startswith(b".#.error FORBIDDEN effect=none ")
 
 
+@pytest.mark.parametrize(
+    ("line", "beginning"),
+    [(b".#.ping", b"pong"), (b"...sta", b".#.error INTERNAL"), (b".#.hello", b"{"), (b"...help", b"ping")],
+)
+def test_who_came_when_there_was_no_room_may_look(peer, line, beginning):
+    """And the connection stays. (What `status` would say the front that is played here does not know.)"""
+    peer.front.is_full = True
+    assert peer.sends(line + b"\n").startswith(beginning)
+    assert not peer.line.is_over
+
+
+@pytest.mark.parametrize("line", [b".!.nonsense", b".!.restart", b".!.end_daemon now", b".#.nonsense"])
+def test_who_came_when_there_was_no_room_is_told_of_mistakes(peer, line):
+    """Commands for the daemon are not kept from it, and what is none does no harm."""
+    peer.front.is_full = True
+    assert not peer.sends(line + b"\n").startswith(b".#.error TOO_MANY_CLIENTS ")
+    assert not peer.line.is_over
+
+
+@pytest.mark.parametrize("line", [b".#.open_resource GPIB0::1::INSTR", b".#.list_resources", b"...list"])
+def test_who_came_when_there_was_no_room_must_not_work(peer, line):
+    """It is told so, and closed: others may want to look."""
+    peer.front.is_full = True
+    assert peer.sends(b".#.ping\n") == b"pong\n"
+    assert peer.sends(line + b"\n.#.ping\n").startswith(b".#.error TOO_MANY_CLIENTS effect=none ")
+    assert peer.line.is_over
+    assert peer.front.audit.of("rejected", outcome="TOO_MANY_CLIENTS")
+
+
 def test_daemon_that_stops_refuses_new_work(peer):
     """It still says that it lives."""
     peer.front.is_stopping = True

@@ -1,4 +1,4 @@
-"""A rack of scripted instruments in one process: `python -m tests.support.rack COUNT` prints their ports in one line."""
+"""A rack of scripted instruments in one process: `python -m tests.support.rack COUNT` prints their ports."""
 
 import asyncio
 import signal
