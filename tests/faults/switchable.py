@@ -4,13 +4,12 @@ Off, its process is gone and its port refuses; on, the port is the same one. `At
 """
 
 import asyncio
-import itertools
 import json
 import socket
+import struct
 import subprocess
 import sys
 import threading
-import time
 from typing import Self
 
 from demo_bench.instrument import serve
@@ -25,6 +24,9 @@ _ETHERTYPE_IP = 0x0800
 _ETHERNET_HEADER = 14
 
 _SYN, _ACK = 0x02, 0x10
+
+#: SO_TIMESTAMPNS, which Python does not name: a struct timespec with each packet.
+_TIMESTAMPS = 35
 
 
 class Switchable:
@@ -87,9 +89,9 @@ class Attempts:
 
     def __init__(self, port: int) -> None:
         self._port = port
-        #: Monotonic seconds.
-        self.moments: list[float] = []
+        self._moments: list[float] = []
         self._packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETHERTYPE_IP))
+        self._packets.setsockopt(socket.SOL_SOCKET, _TIMESTAMPS, 1)
         self._packets.bind(("lo", 0))
         self._packets.settimeout(0.1)
         self._is_over = threading.Event()
@@ -104,19 +106,19 @@ class Attempts:
         self._thread.join()
         self._packets.close()
 
-    @property
-    def pauses(self) -> list[float]:
-        """Seconds between one and the next."""
-        return [after - before for before, after in itertools.pairwise(self.moments)]
+    def since(self, moment: float) -> list[float]:
+        """When they were: seconds of the epoch, by the kernel's own word, for this process may be late."""
+        return [attempt for attempt in self._moments if attempt > moment]
 
     def _watch(self) -> None:
         while not self._is_over.is_set():
             try:
-                frame, (_, _, kind, *_) = self._packets.recvfrom(2048)
+                frame, ((_, _, stamp),), _, (_, _, kind, *_) = self._packets.recvmsg(2048, 128)
             except TimeoutError:
                 continue
             if kind != _OUTGOING and self._begins_connection(frame[_ETHERNET_HEADER:]):
-                self.moments.append(time.monotonic())
+                seconds, nanoseconds = struct.unpack("ll", stamp)
+                self._moments.append(seconds + nanoseconds / 1e9)
 
     def _begins_connection(self, packet: bytes) -> bool:
         segment = packet[4 * (packet[0] & 0x0F) :]

@@ -13,7 +13,7 @@ from tests.support.waiting import wait_until
 SEED = int(os.environ.get("SEED", "0")) or random.SystemRandom().getrandbits(32)
 
 #: Queued commands wait so long at most; failures follow each other quickly and are never too many.
-LIMITS = {"queue-time": 0.5, "failures": 100_000, "longest-backoff": 0.2}
+LIMITS = {"queue-time": 0.4, "failures": 100_000, "longest-backoff": 0.2}
 
 
 @pytest.mark.fault(25)
@@ -75,9 +75,9 @@ class History:
         return self.outcome(client)
 
     def occupy(self, client):
-        """A command that takes 1 s, and has begun."""
+        """A command that takes 0.8 s, and has begun."""
         client.ask(".#.timeout 5000")
-        message = self.begin(client, "SLOW? 1000,")
+        message = self.begin(client, "SLOW? 800,")
         wait_until(lambda: self._instrument.count(message))
 
     def queue(self, client):

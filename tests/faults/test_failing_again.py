@@ -92,40 +92,39 @@ def test_process_that_dies_in_use_is_started_ever_later_then_not_until_reset(mak
 
 
 @pytest.mark.fault(19)
-def test_failures_are_counted_over_all_openings(make_bench):
-    """Who closes what is broken and opens it again is refused as before, whoever opens what else meanwhile."""
-    bench = make_bench(limits=SHORT, settings={"linger": 0})
-    resource = bench.stubborn()
-    client = bench.client(resource)
-    bench.client(bench.stubborn("other"))
-    breaks(bench, client)
-    client.close()
-    wait_until(lambda: state(bench, resource) == "closed")
-    other = bench.client()
-    assert attempt(other, resource) == "INSTRUMENT_BROKEN"
-    assert other.ask(f".#.reset {resource}") == "ok"
-    breaks(bench, other.open(resource))
-    other.close()
-    wait_until(lambda: state(bench, resource) == "closed")
-    assert attempt(bench.client(), resource) == "INSTRUMENT_BROKEN", "`reset` does not lose the count for good"
-
-
-@pytest.mark.fault(19)
-def test_close_ends_the_back_off_and_no_process_starts_for_nobody(make_bench):
-    """What nobody wants is not started; who opens it too early is told the seconds, in time it opens."""
+def test_close_ends_the_back_off_and_forgets_no_failure(make_bench):
+    """What nobody wants is not started. Who opens it again is told the seconds, or that it is broken, as before:
+    the count is the resource's, over all openings, whatever else is opened meanwhile, and after a `reset` too."""
     bench = make_bench(limits={**SHORT, "longest-backoff": 1.0}, settings={"linger": 0})
     resource = bench.stubborn()
     client = bench.client(resource)
+    bench.client(bench.stubborn("other"))
     dies(bench, client, 2)
     wait_until(lambda: state(bench, resource) == "backoff")
-    client.close()
-    wait_until(lambda: state(bench, resource) == "closed")
-    other = bench.client()
-    tokens = []
-    wait_until(lambda: tokens.append(attempt(other, resource)) or tokens[-1] == "")
+    closes(bench, client)
+    client, tokens = bench.client(), []
+    wait_until(lambda: tokens.append(attempt(client, resource)) or tokens[-1] == "")
     assert set(tokens) == {"INSTRUMENT_BACKOFF", ""}
-    assert other.open(resource).query("ECHO? again") == "again"
     assert story(bench.daemon, resource) == ["opened", "crashed", "restarted", "crashed", "backoff", "opened"]
+    dies(bench, client.open(resource))
+    client = is_broken_for_the_next(bench, client)
+    assert client.ask(f".#.reset {resource}") == "ok"
+    breaks(bench, client.open(resource))
+    is_broken_for_the_next(bench, client)
+
+
+def closes(bench, client):
+    client.close()
+    wait_until(lambda: state(bench, client.resource) == "closed")
+
+
+def is_broken_for_the_next(bench, client):
+    """Its last session closes; another client, which is returned, opens it in vain."""
+    wait_until(lambda: state(bench, client.resource) == "broken")
+    closes(bench, client)
+    other = bench.client()
+    assert attempt(other, client.resource) == "INSTRUMENT_BROKEN"
+    return other
 
 
 @pytest.mark.fault(19)

@@ -56,9 +56,12 @@ def test_open_that_kills_its_process_names_its_end_and_is_not_tried_again(bench)
 
 
 @pytest.mark.fault(5)
-def test_search_that_hangs_has_a_deadline_and_holds_nobody_up(daemon_factory):
+def test_search_that_hangs_has_a_deadline_and_holds_nobody_up(daemon_factory, tmp_path):
     """list_resources runs in a process of its own, which is killed."""
-    daemon = daemon_factory("--visa-library", "hangs-in-list@stubborn", environment={"PYTHONPATH": str(BACKENDS)})
+    config = tmp_path / "search.toml"
+    config.write_text("[limits]\nsearch-time = 1\n")
+    options = ("--visa-library", "hangs-in-list@stubborn", "--config", str(config))
+    daemon = daemon_factory(*options, environment={"PYTHONPATH": str(BACKENDS)})
     with daemon.text() as client, daemon.text() as good:
         client.socket.settimeout(60)
         assert good.ask(f".#.open_resource {GOOD}") == GOOD

@@ -59,5 +59,6 @@ def test_random_faults_cause_no_error_that_they_do_not_explain(make_bench, secon
         works(world, resource)
     assert Held(bench).descriptors == before.descriptors
     log = (bench.daemon.run_dir / "daemon.log").read_text()
+    bench.figures.note("front_stalled", log.count('"stall"'))
     assert "Traceback" not in log
     assert '"fault"' not in log

@@ -1,6 +1,6 @@
 """A scripted instrument on loopback TCP: `python -m tests.support.instrument`.
 
-Prints its port when it listens and serves until its standard input ends. Every message ends with LF. It keeps count of
+Prints its VISA name and its port when it listens and serves until its standard input ends. Every message ends with LF. It keeps count of
 what it executed, over all connections, so that a test can hold the daemon's word against the instrument's.
 
     *IDN?            who it is                      SET TEXT       does nothing, and is counted
@@ -96,7 +96,8 @@ class Scripted(Instrument):
 async def main() -> None:
     listener = listen(0, receive_buffer=1, segment=536)
     serving = asyncio.create_task(serve(Scripted(), listener))
-    print(listener.getsockname()[1], flush=True)
+    port = listener.getsockname()[1]
+    print(f"TCPIP0::127.0.0.1::{port}::SOCKET {port}", flush=True)
     await asyncio.to_thread(sys.stdin.buffer.read)
     serving.cancel()
 

@@ -39,10 +39,10 @@ class ScriptedProcess(InstrumentProcess):
     def __init__(self, module: str) -> None:
         super().__init__(module)
         self.resource, _, port = self.said.partition(" ")
-        self._port = int(port)
+        self.port = int(port)
 
     def ask(self, message: str) -> str:
-        with TextClient("127.0.0.1", self._port) as client:
+        with TextClient("127.0.0.1", self.port) as client:
             return client.ask(message)
 
     def history(self) -> list[str]:
@@ -60,7 +60,8 @@ class Vxi11Instrument(ScriptedProcess):
 
     def __init__(self) -> None:
         super().__init__("vxi11_instrument")
-        self.port = int(self.resource.split("::")[1].partition(",")[2])
+        #: Of VXI-11; `ask` goes to the other one.
+        self.vxi11_port = int(self.resource.split("::")[1].partition(",")[2])
 
 
 class SerialInstrument(ScriptedProcess):

@@ -70,7 +70,7 @@ def open_link(instrument):
     with contextlib.ExitStack() as stack:
 
         def open_link(**options):
-            opened = Opened(instrument.port, **options)
+            opened = Opened(instrument.vxi11_port, **options)
             stack.callback(opened.client.close)
             return opened
 
