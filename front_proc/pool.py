@@ -5,6 +5,7 @@ is one; it is replaced in the background when it is taken. At most as many start
 """
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable
 
@@ -105,11 +106,12 @@ class Pool:
         self._is_closed = True
         if self._next is not None:
             self._next.cancel()
-        living = [child for child in self._living if child.is_alive]
-        for child in living:
-            child.kill()
-        if living:
-            await asyncio.wait([asyncio.ensure_future(child.gone.wait()) for child in living], timeout=limit)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit):
+                while living := [child for child in self._living if child.is_alive]:
+                    for child in living:
+                        child.kill()
+                    await asyncio.gather(*(child.gone.wait() for child in living))
 
     @property
     def living(self) -> list[int]:
@@ -118,12 +120,16 @@ class Pool:
 
     async def _start(self) -> ChildProcess:
         async with self._starting:
+            if self._is_closed:  # while this waited for its turn
+                raise Failure("SHUTTING_DOWN")
             try:
                 child = await start_child(self._settings)
             except OSError as error:
                 raise Failure("START_FAILED", f"no process could be started: {error}") from error
             self._living = {living for living in self._living if living.is_alive} | {child}
             try:
+                if self._is_closed:  # while it began
+                    raise Failure("SHUTTING_DOWN")
                 warm = await ask(child, None, self._start_time)
             except BaseException:  # whoever asked may be gone: the child must not be left over
                 child.kill()

@@ -13,7 +13,7 @@ from tests.support.waiting import wait_until
 
 #: Seconds, how long each gremlin waits on average, and the seed; None for one that is new each time.
 RUNS = [
-    pytest.param(8, 0.4, 1),
+    pytest.param(6, 0.4, 1),
     pytest.param(420, 0.7, None, marks=[pytest.mark.full, pytest.mark.timeout(900)]),
 ]
 

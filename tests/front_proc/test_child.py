@@ -429,6 +429,22 @@ def test_pool_fails_whoever_asks_when_no_process_can_be_started(settings, monkey
     run(story())
 
 
+def test_pool_that_closes_while_many_wait_leaves_nothing(settings):
+    """Those whose turn to start has not come do not start, and what began in that moment is ended."""
+
+    async def story():
+        pool = Pool(settings, [].append)
+        takes = [asyncio.create_task(pool.take()) for _ in range(5)]
+        await asyncio.sleep(0.1)
+        await pool.close(DEADLINE)
+        assert pool.living == []
+        results = await asyncio.gather(*takes, return_exceptions=True)
+        assert all(isinstance(result, Failure) or not result.is_alive for result in results)
+        assert pool.living == []
+
+    run(story())
+
+
 def test_question_to_a_child_that_does_not_answer_has_a_deadline(settings):
     """It is then the asker's to kill. One that dies is not waited for."""
 

@@ -46,7 +46,14 @@ FAILURES = ["VI_ERROR_TMO", "VI_ERROR_IO", "VI_ERROR_CONN_LOST", "VI_ERROR_NSUP_
 #: What a child may do wrong at any time (reports are those that it was not asked for), and operators' words.
 TROUBLES = [
     *["refuses", "babbles", "dies", "dies", "no process can be started", "restart", "reset"],
-    *[pipe.Done(0, 0), pipe.Done(1, 0, 0), pipe.Started(1), pipe.Opened(0, "", "", False, []), pipe.Closed(), pipe.Warm()],
+    *[
+        pipe.Done(0, 0),
+        pipe.Done(1, 0, 0),
+        pipe.Started(1),
+        pipe.Opened(0, "", "", False, []),
+        pipe.Closed(),
+        pipe.Warm(),
+    ],
 ]
 
 several = st.integers(0, 5)

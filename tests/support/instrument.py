@@ -1,7 +1,8 @@
 """A scripted instrument on loopback TCP: `python -m tests.support.instrument`.
 
-Prints its VISA name and its port when it listens and serves until its standard input ends. Every message ends with LF. It keeps count of
-what it executed, over all connections, so that a test can hold the daemon's word against the instrument's.
+Prints its VISA name and its port when it listens, and serves until its standard input ends. Every message ends with LF.
+It keeps count of what it executed, over all connections, so that a test can hold the daemon's word against the
+instrument's.
 
     *IDN?            who it is                      SET TEXT       does nothing, and is counted
     ECHO? TEXT       TEXT                           HISTORY?       every message it executed: a JSON array
