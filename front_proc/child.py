@@ -33,6 +33,9 @@ DUMP_TIME = 0.01
 #: Seconds after a death that its pipe may still be drained: a grandchild may keep it open.
 DRAIN_TIME = 0.2
 
+#: Seconds that a process may live on without its pipe: a large one that dies closes that first.
+SILENT_TIME = 1.0
+
 #: Bytes on their way to a child that are held here.
 WRITE_HIGH = 1 << 20
 
@@ -222,7 +225,7 @@ class ChildProcess(asyncio.BufferedProtocol):
         self._is_drained = True
         self._transport = None
         if not self._is_dead:
-            asyncio.get_running_loop().call_later(DRAIN_TIME, self._judge_silence)
+            asyncio.get_running_loop().call_later(SILENT_TIME, self._judge_silence)
         self._tell_death()
 
     def _judge_silence(self) -> None:

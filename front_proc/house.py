@@ -57,6 +57,11 @@ class Owner(Protocol):
         """The number of the command that the process has."""
         ...
 
+    @property
+    def awaits_open(self) -> bool:
+        """Has somebody asked to open it who has no answer yet?"""
+        ...
+
     def is_wanted(self, *, at_open: bool) -> bool:
         """Should there be a process? `at_open`: one that died opening is of no use to those who wait for the open."""
         ...

@@ -48,8 +48,8 @@ class Keeper:
         self._breaker = house.breaker_of(owner.name)
         self._is_at_fault = False
         self._is_unreachable = False
-        #: Of an instrument that is offline: when a command may try it again, and how long the one after it then waits.
-        self._retry_at, self._retry_step = 0.0, RETRY_TIME
+        #: Of an instrument that is offline: when a command may try it again, and how long after that the next one.
+        self._try_again_at_once()
         self._taking: asyncio.Task[None] | None = None
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -72,9 +72,7 @@ class Keeper:
         return self.state is State.BROKEN and self._breaker.admits(now) is Event.WANTED
 
     def wake(self) -> None:
-        """A command does; the next one waits its time if that is of no use."""
-        self._retry_at = time.monotonic() + self._retry_step
-        self._retry_step = min(2 * self._retry_step, self._house.limits.longest_offline)
+        """A command does."""
         self.fire(Event.WANTED)
 
     def succeeded(self) -> None:
@@ -88,7 +86,11 @@ class Keeper:
         self.fire(Event.RESET)
 
     def _try_again_at_once(self) -> None:
-        self._retry_at, self._retry_step = 0.0, RETRY_TIME
+        self._retry_at, self._retry_step = 0.0, min(RETRY_TIME, self._house.limits.longest_offline)
+
+    def _try_again_later(self) -> None:
+        self._retry_at = time.monotonic() + self._retry_step  # from the end of an attempt, which may itself be long
+        self._retry_step = min(2 * self._retry_step, self._house.limits.longest_offline)
 
     def restart(self) -> None:
         """An operator says that it shall start anew."""
@@ -164,6 +166,7 @@ class Keeper:
         name = self._owner.name
         if report.status < 0:
             self._is_unreachable = True
+            self._try_again_later()
             self._blame(report.text)
             self.refusal = Outcome(report.status, token=report.token, effect=Effect.NONE, text=f"{name}: {report.text}")
             self._house.audit.record("unreachable", resource=name, error=report.text, outcome=report.token)
@@ -207,11 +210,13 @@ class Keeper:
         """How a death goes on."""
         at_open = self.state in (State.OPENING, State.STARTING)
         is_wanted = self._owner.is_wanted(at_open=at_open)
-        if not is_wanted:
-            return Event.DIED
-        if self._is_at_fault:
-            return self._on_record(self._breaker.failed(time.monotonic(), self.last_error))
-        return Event.DIED_OFFLINE if self._is_unreachable else Event.DIED_START
+        if self._is_at_fault:  # it counts, whoever wants what comes next
+            event = self._on_record(self._breaker.failed(time.monotonic(), self.last_error))
+        elif self._is_unreachable and not self._owner.awaits_open:  # an open always makes an attempt of its own
+            event = Event.DIED_OFFLINE
+        else:
+            event = Event.DIED_START
+        return event if is_wanted else Event.DIED
 
     def _verdict_without_a_process(self) -> Event:
         """How a start goes on for which there was no process: the machine is short of something."""

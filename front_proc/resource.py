@@ -142,6 +142,10 @@ class Resource:
     def running(self) -> int:
         return self.service.running
 
+    @property
+    def awaits_open(self) -> bool:
+        return bool(self._opens)
+
     def is_wanted(self, *, at_open: bool) -> bool:
         return bool(self.sessions) or (bool(self._opens) and not at_open)
 

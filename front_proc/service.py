@@ -60,7 +60,8 @@ class Service:
         self._running: Ticket | None = None
         #: Who waits for the end of a ticket that is being aborted.
         self._aborts: list[tuple[Ticket, asyncio.Future[None]]] = []
-        self._errands = Errands(keeper, house.grace, house.limits.resync_time)
+        reopening = house.limits.open_time if name.endswith("::SOCKET") else 0.0
+        self._errands = Errands(keeper, house.grace, house.limits.resync_time + reopening)
         self._is_paused = False
         self._last_ticket = ERRAND
         self._queue_timer: asyncio.TimerHandle | None = None

@@ -67,6 +67,7 @@ class Exchange:
 
     def write(self) -> int:
         """viWrite of the order's data: in one call where END belongs to the last byte, else piece by piece."""
+        self.session.raise_if_closed()
         self.writing()
         if self.session.marks_end:
             count = self.session.write(b"".join(self.data))

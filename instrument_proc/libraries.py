@@ -106,7 +106,7 @@ def clears_while_waiting(library: highlevel.VisaLibraryBase) -> bool:
 
 
 def peer_has_closed(library: highlevel.VisaLibraryBase, handle: VISASession) -> bool:
-    """After a timeout: did pyvisa-py wait on a connection that the instrument had closed?"""
+    """Has the instrument closed the connection? pyvisa-py waits on it, and writes to it, all the same."""
     interface = _socket_of(library, handle)
     if interface is None:
         return False

@@ -93,6 +93,11 @@ class VisaSession:
         """viClose."""
         checked(attempt(lambda: self.library.close(self._handle)))
 
+    def raise_if_closed(self) -> None:
+        """Raises CallError(VI_ERROR_CONN_LOST) if the instrument has ended the connection: what is written is lost."""
+        if peer_has_closed(self.library, self._handle):
+            raise CallError(LOST, "the instrument closed the connection")
+
     def write(self, data: bytes) -> int:
         """viWrite; the number of bytes written."""
         count, status = attempt(lambda: self.library.write(self._handle, data))

@@ -11,7 +11,7 @@ from front_proc.limits import DEFAULTS as LIMITS
 from front_proc.sessions import VI_ATTR_TMO_VALUE, VI_TMO_INFINITE
 from instrument_proc import pipe
 from pyvisa_daemon.errors import Effect
-from tests.front_proc.playbook import GRACE, TIMEOUT, break_it, failure_of, take_offline
+from tests.front_proc.playbook import GRACE, NAME, TIMEOUT, break_it, failure_of, take_offline
 
 
 def test_hang_costs_the_others_one_failed_command_each(stage):
@@ -352,3 +352,38 @@ def test_nights_offline_never_break_it(stage):
         stage.child.refuses()
         stage.child.dies()
     assert stage.state is State.OFFLINE
+
+
+def test_crash_at_open_counts_though_nobody_has_it_open(stage):
+    """Opening it again and again is no way around the breaker."""
+    for _ in range(LIMITS.failures + 1):
+        stage.pass_time(stage.house.breaker_of(NAME).wait(stage.loop.time()))
+        opening = stage.asks_to_open()
+        stage.child.dies()
+        assert failure_of(opening) == "INSTRUMENT_CRASHED none"
+        stage.resource = stage.new_resource()
+    assert failure_of(stage.asks_to_open()) == "INSTRUMENT_BROKEN none"
+
+
+def test_wait_for_the_next_attempt_begins_with_the_end_of_the_last(stage):
+    """An attempt may take longer than the wait; else every command would make one."""
+    session = stage.opened()
+    take_offline(stage, session)
+    stage.pass_time(RETRY_TIME + 0.1)
+    stage.submit(session)
+    stage.pass_time(LIMITS.open_time - 1)
+    stage.child.refuses()
+    stage.child.dies()
+    assert stage.submit(session).said == "VI_ERROR_CONN_LOST none"
+    assert stage.state is State.OFFLINE
+
+
+def test_open_makes_an_attempt_of_its_own_though_another_has_just_failed(stage):
+    """It may have been switched on in between."""
+    first = stage.asks_to_open()
+    stage.child.refuses()
+    second = stage.asks_to_open()
+    stage.child.dies()
+    assert failure_of(first) == "VI_ERROR_RSRC_NFOUND none"
+    stage.child.opens()
+    assert second.result()

@@ -38,6 +38,9 @@ class FakeSession:
         self.written = []
         self.called = []
 
+    def raise_if_closed(self):
+        """It never is."""
+
     @property
     def _is_terminated(self):
         return self.attributes[TERMCHAR_EN]
