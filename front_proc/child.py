@@ -36,6 +36,9 @@ DRAIN_TIME = 0.2
 #: Seconds that a process may live on without its pipe: a large one that dies closes that first.
 SILENT_TIME = 1.0
 
+#: Seconds by which a timer may be late before the front itself must have been stopped.
+LATE = 0.2
+
 #: Bytes on their way to a child that are held here.
 WRITE_HIGH = 1 << 20
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from urllib.parse import quote
 
-from front_proc.child import ChildProcess
+from front_proc.child import LATE, ChildProcess
 from front_proc.house import House, Owner
 from front_proc.lifecycle import TRANSITIONS, Action, Event, State, transition
 from front_proc.tickets import Outcome, failed
@@ -19,9 +19,6 @@ from pyvisa_daemon.errors import Effect, Failure
 
 #: Seconds between the first two attempts to reach an instrument that is offline; they double from there.
 RETRY_TIME = 1.0
-
-#: Seconds by which a timer may be late before the front itself must have been stopped.
-LATE = 0.2
 
 
 class Keeper:

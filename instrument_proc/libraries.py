@@ -8,6 +8,9 @@ To mend another library's quirk: a hook beside `after_open`; what it lacks altog
 import errno
 import select
 import socket
+import sys
+import time
+from types import SimpleNamespace
 
 from pyvisa import highlevel, rname
 from pyvisa.constants import InterfaceType, StatusCode
@@ -23,7 +26,19 @@ def load(specification: str) -> highlevel.VisaLibraryBase:
     opener = _open_simulated if specification.endswith("@sim") else highlevel.open_visa_library
     library = attempt(lambda: opener(specification), StatusCode.error_library_not_found)
     library.issue_warning_on = set()
+    _mend_clock()
     return library
+
+
+#: Where pyvisa-py reckons its timeouts by the wall clock: a step of it would end a read, or keep it for an hour.
+_BY_THE_WALL_CLOCK = ("pyvisa_py.sessions", "pyvisa_py.tcpip", "pyvisa_py.protocols.rpc")
+_MONOTONIC = SimpleNamespace(**vars(time) | {"time": time.monotonic})
+
+
+def _mend_clock() -> None:
+    for name in _BY_THE_WALL_CLOCK:
+        if name in sys.modules:
+            vars(sys.modules[name])["time"] = _MONOTONIC
 
 
 def _open_simulated(specification: str) -> highlevel.VisaLibraryBase:

@@ -109,7 +109,7 @@ class TextWorker(Worker):
             self._open()
             return
         act: Callable[[FaultClient], None] = self.random.choices(
-            [self._ask, self._tell, self._keep_silent, self._lock, self._close, self._leave], [60, 10, 2, 4, 3, 3]
+            [self._ask, self._tell, self._time_out, self._lock, self._close, self._leave], [60, 10, 2, 4, 3, 3]
         )[0]
         act(self._client)
 
@@ -155,14 +155,15 @@ class TextWorker(Worker):
         message = "*RST" if client.resource == SIM else f"SET {self.name}-{self.count}"
         self._do(client, "write", message, str(len(message) + 1))
 
-    def _keep_silent(self, client: FaultClient) -> None:
-        """Ask what has no answer: a timeout of its own, and of nobody else's."""
+    def _time_out(self, client: FaultClient) -> None:
+        """A timeout of its own, and of nobody else's; where a late answer can come, it comes soon after."""
         if client.resource not in self.world.hurt or "stubborn" in client.resource:
             return
         account = self.world.accounts[client.resource]
         fault = account.begins("silence")
         self.count += 1
-        self._do(client, "query", "*RST" if client.resource == SIM else f"SET {self.name}-{self.count}", "no answer")
+        late = f"SLOW? {TIMEOUT_MS + 200},{self.name}-{self.count}"
+        self._do(client, "query", "*RST" if client.resource == SIM else late, "no answer")
         account.over(fault)
 
     def _lock(self, client: FaultClient) -> None:

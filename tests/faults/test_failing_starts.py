@@ -3,6 +3,7 @@
 What each of them says word by word is in tests/daemon/test_start_and_end.py.
 """
 
+import json
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -78,7 +79,7 @@ def is_left(marker):
 def test_start_that_fails_says_why_and_hurts_nobody(bench, tmp_path, mode):
     """The daemon that serves there already does not notice, though some want its port, its folder or its files."""
     used = bench.daemon.run_dir
-    before = {name: (used / name).read_text() for name in ("daemon.pid", "daemon.log")}
+    before = (used / "daemon.pid").read_text()
 
     def fails(number, options):
         """Options given twice: the last one counts."""
@@ -92,9 +93,12 @@ def test_start_that_fails_says_why_and_hurts_nobody(bench, tmp_path, mode):
         assert (failed.returncode, failed.stdout) == (code, ""), (name, failed)
         assert all(word in failed.stderr for word in named), (name, failed.stderr)
         assert "Traceback" not in failed.stderr, name
-    assert not any(is_left(f"{tmp_path}-{number}") for number in range(len(found)))
+    # One in the background says why it fails, and is gone a moment later.
+    wait_until(lambda: not any(is_left(f"{tmp_path}-{number}") for number in range(len(found))))
     bench.figures.note("ways", len(found))
-    assert {name: (used / name).read_text() for name in before} == before
+    assert (used / "daemon.pid").read_text() == before
+    log = [json.loads(line)["event"] for line in (used / "daemon.log").read_text().splitlines()]
+    assert set(log) <= {"stall", "stopped"}, "a busy machine may stop it for a moment; there is nothing else to say"
     assert bench.daemon.status()["state"] == "serving"
 
 

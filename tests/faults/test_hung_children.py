@@ -19,8 +19,9 @@ DEADLINE = 0.5
         pytest.param("SPIN", "spin", marks=pytest.mark.fault(3)),
     ],
 )
-def test_hang_in_a_call_costs_one_command_and_its_process(bench, message, function):
+def test_hang_in_a_call_costs_one_command_and_its_process(make_bench, message, function):
     """The stack says where it hung; the instrument acted once at most; the process is dead, another serves."""
+    bench = make_bench(limits={"failures": 1000, "longest-backoff": 0.1})
     client = bench.client(bench.stubborn(), TIMEOUT_MS)
     others = Others(bench, client.resource)
     pid = pid_of(bench, client.resource)
@@ -33,13 +34,18 @@ def test_hang_in_a_call_costs_one_command_and_its_process(bench, message, functi
     assert reply.startswith(".#.error INSTRUMENT_HUNG effect=maybe "), reply
     assert f"no answer by its deadline: process {pid} hung" in reply
     assert is_gone(pid)
-    assert f" in {function}\n" in stacks(bench)
     bench.recovers(client)
     others.are_told()
     assert bench.executed(client.resource).count(message) == 1
     bench.daemon.wait_for_audit(event="hung", resource=client.resource, pid=pid, generation=1)
     row = bench.daemon.resource(client.resource)
     assert (row["generation"], row["restarts"], row["state"]) == (2, 1, "ready")
+    for number in range(20):  # 10 ms are not always enough for a stack on a machine that is busy with others
+        if f" in {function}\n" in stacks(bench):
+            return
+        client.query(f"{message} {number}")
+        bench.recovers(client)
+    raise AssertionError("no stack")
 
 
 @pytest.mark.fault(4)

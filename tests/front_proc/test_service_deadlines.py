@@ -5,7 +5,7 @@ The process is played (see `playbook`), and time is the test's.
 
 import pytest
 
-from front_proc.keeper import LATE
+from front_proc.child import LATE
 from front_proc.lifecycle import State
 from front_proc.limits import DEFAULTS as LIMITS
 from front_proc.sessions import VI_ATTR_TMO_VALUE, VI_TMO_INFINITE

@@ -206,8 +206,8 @@ def test_session_is_resynchronised_before_the_next_command_after_a_timeout(stage
 
 
 def test_resynchronisation_has_a_deadline(stage):
-    """Its own, that of the open which a SOCKET needs for it, and as long again as the session had waited for the answer;
-    an instrument that babbles is hung."""
+    """Its own, that of the open which a SOCKET needs for it, and as long again as the session had waited for the
+    answer; an instrument that babbles is hung."""
     session = stage.opened()
     stage.submit(session)
     stage.child.fails("VI_ERROR_TMO", dirty=True)
