@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.daemon import Daemon
+from tests.support.instrument_process import SerialInstrument, Vxi11Instrument
 from tests.support.tcp_instrument import TcpInstrument
 
 
@@ -63,6 +64,22 @@ def instrument_factory() -> Iterator[Callable[[], TcpInstrument]]:
     yield start
     for instrument in instruments:
         instrument.switch_off()
+
+
+@pytest.fixture
+def vxi11() -> Iterator[Vxi11Instrument]:
+    """A scripted instrument that speaks VXI-11."""
+    instrument = Vxi11Instrument()
+    yield instrument
+    instrument.switch_off()
+
+
+@pytest.fixture
+def serial_line() -> Iterator[SerialInstrument]:
+    """A scripted instrument on a serial line."""
+    instrument = SerialInstrument()
+    yield instrument
+    instrument.switch_off()
 
 
 @pytest.fixture

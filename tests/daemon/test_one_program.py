@@ -9,15 +9,7 @@ import pyvisa
 from pyvisa.constants import EventMechanism, EventType, ResourceAttribute, StatusCode
 
 from tests.daemon.programs.program import Program
-from tests.support.instrument_process import Vxi11Instrument
 from tests.support.waiting import DEADLINE, wait_until
-
-
-@pytest.fixture
-def vxi11():
-    instrument = Vxi11Instrument()
-    yield instrument
-    instrument.switch_off()
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import pytest
 import pyvisa
 from pyvisa.constants import ResourceAttribute, StatusCode, StopBits
 
-from tests.support.instrument_process import SerialInstrument, Vxi11Instrument
 from tests.support.waiting import wait_until
 
 
@@ -18,20 +17,6 @@ def opened(bench):
     manager = pyvisa.ResourceManager(f"{bench.daemon.address}@daemon")
     yield lambda resource: manager.open_resource(resource, write_termination="\n")
     manager.close()
-
-
-@pytest.fixture
-def vxi11():
-    instrument = Vxi11Instrument()
-    yield instrument
-    instrument.switch_off()
-
-
-@pytest.fixture
-def serial_line():
-    instrument = SerialInstrument()
-    yield instrument
-    instrument.switch_off()
 
 
 def is_killed(bench, session):

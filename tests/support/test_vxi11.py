@@ -8,7 +8,6 @@ import pytest
 from pyvisa_py.protocols import rpc, vxi11
 from pyvisa_py.tcpip import Vxi11CoreClient
 
-from tests.support.instrument_process import Vxi11Instrument
 from tests.support.vxi11 import ABORT, END, MAX_RECEIVE_SIZE, TERM_CHAR_SET, WAIT_LOCK
 from tests.support.vxi11_link import (
     ABORTED,
@@ -58,10 +57,8 @@ class Opened:
 
 
 @pytest.fixture
-def instrument():
-    instrument = Vxi11Instrument()
-    yield instrument
-    instrument.switch_off()
+def instrument(vxi11):
+    return vxi11
 
 
 @pytest.fixture

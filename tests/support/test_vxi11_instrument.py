@@ -15,13 +15,6 @@ def instrument(request):
 
 
 @pytest.fixture
-def vxi11_instrument():
-    instrument = Vxi11Instrument()
-    yield instrument
-    instrument.switch_off()
-
-
-@pytest.fixture
 def open_resource():
     """Opens a resource with pyvisa-py, as a program without a daemon would."""
     manager = pyvisa.ResourceManager("@py")
@@ -84,9 +77,9 @@ def test_instrument_is_gone_when_told_to_drop(instrument, open_resource):
     assert instrument.count("ECHO?") == 0
 
 
-def test_vxi11_instrument_requests_service_and_is_triggered(vxi11_instrument, open_resource):
+def test_vxi11_instrument_requests_service_and_is_triggered(vxi11, open_resource):
     """Without an answer, or with one."""
-    resource = open_resource(vxi11_instrument)
+    resource = open_resource(vxi11)
     resource.assert_trigger()
     assert resource.query("TRIGGERS?") == "1"
     assert resource.query("SRQ? 10,ready") == "ready"
