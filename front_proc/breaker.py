@@ -86,5 +86,5 @@ class Breaker:
 
     def is_forgotten(self, now: float) -> bool:
         """Would a new breaker do the same from here on, as far as anybody cares?"""
-        long = max(self._limits.trial_time, self._limits.failure_window)
-        return not self._count or now - self._last > long
+        long = max(self._limits.longest_backoff, self._limits.failure_window)
+        return not self._count or (self._broken_at is None and now - self._last > long)

@@ -154,10 +154,13 @@ class ChildProcess(asyncio.BufferedProtocol):
         """SIGKILL to it, and to the group that it made if it still leads it."""
         if self._is_dead:
             return
+        self._kill_group()
+        self._signal(signal.SIGKILL)
+
+    def _kill_group(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             if os.getpgid(self.pid) == self.pid:
                 os.killpg(self.pid, signal.SIGKILL)
-        self._signal(signal.SIGKILL)
 
     @property
     def is_alive(self) -> bool:
@@ -241,6 +244,7 @@ class ChildProcess(asyncio.BufferedProtocol):
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
+        self._kill_group()  # what it started may hold the instrument, and its lock
         self._is_dead = True
         # Reaps it. multiprocessing may have done so already, at the start of another process; it kept the code.
         self.exit_code = self._process.exitcode
@@ -262,7 +266,8 @@ class ChildProcess(asyncio.BufferedProtocol):
     def _tell_death(self) -> None:
         if self._is_dead and self._is_drained and not self._is_told:
             self._is_told = True
-            self._process.close()
+            with contextlib.suppress(ValueError):  # reaped by somebody else
+                self._process.close()
             self.on_death()
 
 

@@ -37,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the daemon. Does not return: exits with the code above."""
     if not sys.platform.startswith("linux"):
         sys.exit("The daemon runs on Linux only; programs on this machine can use one elsewhere.")
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started us may ignore it: then no exit code could be had
     try:
         settings = read_settings(arguments)
         manager = ServiceManager.from_environment(os.environ)

@@ -75,10 +75,11 @@ class Discovery:
     async def _find(self) -> list[str]:
         if self._child is None or not self._child.is_alive:
             self._child = await self._take_child()
+        end = self._loop.time() + self._search_time
         try:
             answer = await ask(self._child, pipe.List(self._library), self._search_time)
             found = answer.resources if isinstance(answer, pipe.Listed) else []
-            names = [await self._canonical(self._child, resource) for resource in found]
+            names = [await self._canonical(self._child, resource, end - self._loop.time()) for resource in found]
         except Failure as error:
             self._child.kill()
             self._child = None
@@ -90,9 +91,9 @@ class Discovery:
         self._found, self._found_at = list(dict.fromkeys(names)), self._loop.time()
         return self._found
 
-    async def _canonical(self, child: ChildProcess, resource: str) -> str:
+    async def _canonical(self, child: ChildProcess, resource: str, limit: float) -> str:
         """A found resource's canonical name; as it was found if VISA's own parsing does not know such a name."""
-        answer = await ask(child, pipe.Name(resource), self._search_time)
+        answer = await ask(child, pipe.Name(resource), limit)
         return answer.resource or resource if isinstance(answer, pipe.Named) else resource
 
 

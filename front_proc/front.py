@@ -304,7 +304,8 @@ class Front:
         resources = list(self.resources.values())
         for resource in resources:
             resource.shut()
-        closed = [asyncio.ensure_future(resource.closed()) for resource in resources]
+        ending = [resource for resource in resources if resource.keeper.state is not State.WEDGED]
+        closed = [asyncio.ensure_future(resource.closed()) for resource in ending]
         if closed:
             await asyncio.wait(closed, timeout=CLOSE_TIME)
         await self._pool.close(KILL_TIME)  # what still has a process by now is killed

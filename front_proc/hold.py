@@ -198,6 +198,11 @@ class Hold:
         return moment is not None and now >= moment
 
     @property
+    def is_half(self) -> bool:
+        """Is its last message not whole?"""
+        return self._is_half
+
+    @property
     def can_be_read_ahead(self) -> bool:
         """Is there an answer to come whose end can be told?"""
         if self.holder is None or not self._owed:

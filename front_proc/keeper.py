@@ -54,12 +54,22 @@ class Keeper:
 
     def want(self) -> None:
         """Somebody opens it: a process is started, unless the last ones failed."""
-        self.fire(self._breaker.admits(time.monotonic()))
+        is_offline = self.state is State.OFFLINE  # its last process did nothing wrong, and commands try it too
+        self.fire(Event.WANTED if is_offline else self._breaker.admits(time.monotonic()))
+
+    @property
+    def refusal_of_opens(self) -> Outcome:
+        """Why an open fails of what is dormant, or was just now tried in vain."""
+        if self.state is not State.BACKOFF:
+            return self.refusal
+        wait = self._breaker.wait(time.monotonic())
+        return failed("INSTRUMENT_BACKOFF", f"{self._breaker.reason}; the next start is in {wait:.1f} s")
 
     @property
     def refusal_of_commands(self) -> Outcome:
-        """Why a command to a dormant instrument fails: whatever viOpen found, its session was open."""
-        return failed("VI_ERROR_CONN_LOST", self.refusal.text) if self.state is State.OFFLINE else self.refusal
+        """Why a command fails: as an open; but whatever viOpen found of what is offline, its session was open."""
+        refusal = self.refusal_of_opens
+        return failed("VI_ERROR_CONN_LOST", refusal.text) if self.state is State.OFFLINE else refusal
 
     def may_wake(self) -> bool:
         """May a command have a dormant instrument started again?"""
@@ -111,7 +121,8 @@ class Keeper:
 
     def shut(self) -> None:
         """The daemon stops."""
-        self.reason, self._fate = "the daemon is stopping", "SHUTTING_DOWN"
+        if Event.CLOSE in TRANSITIONS[self.state]:  # else it ends already, for a reason of its own
+            self.reason, self._fate = "the daemon is stopping", "SHUTTING_DOWN"
         self.fire(Event.CLOSE)
 
     def lost(self, text: str) -> None:
@@ -180,8 +191,9 @@ class Keeper:
 
     def sent_garbage(self, why: str) -> None:
         """It said what is no report, or none that it has to make."""
-        if self.state in (State.CLOSING, State.TERMINATING):
+        if Event.GARBAGE not in TRANSITIONS[self.state]:
             return  # its last words do not matter, and its end is awaited
+        self._owner.distrust()
         self._is_at_fault = True
         self._blame(f"process {self._pid} is out of order: {why}")
         self.refusal = failed("INSTRUMENT_CRASHED", self.reason)
@@ -279,7 +291,7 @@ class Keeper:
         self._owner.serve()
 
     def _fail_opens(self) -> None:
-        self._owner.fail_opens(self.refusal)
+        self._owner.fail_opens(self.refusal_of_opens)
 
     def _fail_running(self) -> None:
         future = "" if self._fate == "SHUTTING_DOWN" else "; it starts anew"
@@ -331,7 +343,6 @@ class Keeper:
 
     def _start_backoff(self) -> None:
         wait = self._breaker.wait(time.monotonic())
-        self.refusal = failed("INSTRUMENT_BACKOFF", f"{self._breaker.reason}; the next start is in {wait:.1f} s")
         self._backoff_timer = self._loop.call_later(wait, self.fire, Event.ELAPSED)
 
     def _give_up(self) -> None:
@@ -347,6 +358,8 @@ class Keeper:
 
     def _forget(self) -> None:
         self.arm(None)
+        if self._backoff_timer is not None:
+            self._backoff_timer.cancel()
         self._owner.forget()
 
     _ACTIONS: dict[Action, Callable[["Keeper"], None]] = {

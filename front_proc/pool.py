@@ -178,11 +178,14 @@ async def ask(child: ChildProcess, order: pipe.Order | None, limit: float) -> pi
         child.send(order)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + limit
-    while not answer.done():
-        await asyncio.wait([answer], timeout=max(0.0, deadline - loop.time()))
-        late = loop.time() - deadline
-        if late > LATE:
-            deadline = loop.time() + LATE  # we slept, not they: what they said meanwhile is read first
-        elif late >= 0 and not answer.done():
-            raise Failure("START_FAILED", f"the instrument's process did not answer in {limit:g} s")
-    return answer.result()
+    try:
+        while not answer.done():
+            await asyncio.wait([answer], timeout=max(0.0, deadline - loop.time()))
+            late = loop.time() - deadline
+            if late > LATE:
+                deadline = loop.time() + LATE  # we slept, not they: what they said meanwhile is read first
+            elif late >= 0 and not answer.done():
+                raise Failure("START_FAILED", f"the instrument's process did not answer in {limit:g} s")
+        return answer.result()
+    finally:
+        answer.cancel()  # nobody waits for it any more, whatever becomes of the child

@@ -46,7 +46,7 @@ class Resource:
         """A session for `client`, as soon as the instrument is open. Raises Failure, always with effect none."""
         self._stop_lingering()
         if self.keeper.state in _REFUSING and not self.keeper.may_wake():
-            self.keeper.refusal.checked()
+            self.keeper.refusal_of_opens.checked()
         if self.keeper.state in _OPEN_STATES:
             return self._new_session(client)
         future: asyncio.Future[Session] = self._loop.create_future()
@@ -134,7 +134,8 @@ class Resource:
 
     async def end_of_process(self) -> None:
         """Return when the process that there is now has ended, or cannot be killed."""
-        await self._process_ended.wait()
+        if self.keeper.state is not State.WEDGED:
+            await self._process_ended.wait()
 
     # What the keeper tells: its Owner.
 
@@ -176,6 +177,9 @@ class Resource:
                 future.set_exception(Failure(refusal.token, refusal.text, Effect.NONE, refusal.status))
         self._linger()  # they may have been all who wanted it
 
+    def distrust(self) -> None:
+        self.service.distrust()
+
     def fail_running(self, token: str, text: str) -> None:
         self.service.fail_running(token, text)
 
@@ -200,6 +204,7 @@ class Resource:
         if self.settings.timeout is not None:
             self.service.attributes.set_local(session, VI_ATTR_TMO_VALUE, self.settings.timeout)
         self.sessions.add(session)
+        self.process_ended()  # for those who closed it: it goes on, for somebody else
         client.sessions.add(session)
         self._stop_lingering()
         self._house.audit.record("open", **client.who(), resource=self.name, generation=self.keeper.generation)

@@ -60,8 +60,9 @@ class Service:
         self._running: Ticket | None = None
         #: Who waits for the end of a ticket that is being aborted.
         self._aborts: list[tuple[Ticket, asyncio.Future[None]]] = []
-        reopening = house.limits.open_time if name.endswith("::SOCKET") else 0.0
-        self._errands = Errands(keeper, house.grace, house.limits.resync_time + reopening)
+        #: Seconds that a connection has which is made anew because there is no other way to empty it.
+        self._reopening = house.limits.open_time if name.endswith("::SOCKET") else 0.0
+        self._errands = Errands(keeper, house.grace, house.limits.resync_time + self._reopening)
         self._is_paused = False
         self._last_ticket = ERRAND
         self._queue_timer: asyncio.TimerHandle | None = None
@@ -270,6 +271,9 @@ class Service:
         if self._is_locked_out(ticket):
             return self.locks.refusal()
         session = ticket.session
+        if session.is_cut_off and ticket.call in WRITES:
+            session.begin(marks_end=self.marks_end)
+            return failed("SESSION_RESET", f"{self._name}: the message that this goes on with was dropped for others")
         if session.generation != self._keeper.generation:
             session.generation = self._keeper.generation
             text = f"{self._name} was opened anew since ({self._keeper.reason}); check its settings"
@@ -346,6 +350,7 @@ class Service:
         if report.status == ABORTED and self._keeper.state is State.ABORTING:
             outcome = failed("COMMAND_ABORTED", f"{self._name}: {self._keeper.reason}", report.effect)
             if not report.dirty:
+                self._drop_half_a_message()
                 self._hold.resynchronised()  # by the device clear
         session = ticket.session
         if session not in self._sessions:
@@ -372,6 +377,11 @@ class Service:
             if not outcome.failed:
                 self._keeper.succeeded()
             self._keeper.fire(Event.DONE)
+
+    def distrust(self) -> None:
+        """What the process says from here on is not read."""
+        if self._running is not None:
+            self._running.is_started = True
 
     def fail_running(self, token: str, text: str) -> None:
         """The process that had a command is dead."""
@@ -407,7 +417,8 @@ class Service:
         timeout_ms = ticket.session.timeout_ms
         if timeout_ms is None:
             return None
-        return max(timeout_ms / 1000 + self._house.grace, self._settings.deadline)
+        reopening = self._reopening if ticket.call == "clear" else 0.0
+        return max(timeout_ms / 1000 + self._house.grace + reopening, self._settings.deadline)
 
     def pause(self) -> None:
         """Whoever is being answered does not keep up: the child waits, and that is no fault of its own."""
@@ -465,7 +476,13 @@ class Service:
         if self._hold.can_be_read_ahead:
             self._errands.read_ahead(self._hold, holder, self.attributes)
         else:
+            self._drop_half_a_message()
             self._hold.give_up()
+
+    def _drop_half_a_message(self) -> None:
+        """What its holder has written of a message is lost to the instrument: it must not send the rest of it."""
+        if self._hold.holder is not None and self._hold.is_half:
+            self._hold.holder.is_cut_off = True
 
     def _polls_now(self, now: float) -> bool:
         """Poll the status byte if it is time to; else see to it that it will be."""

@@ -67,12 +67,15 @@ class Session:
     lexer: MessageLexer = field(default_factory=lambda: MessageLexer(marks_end=True))
     #: Answers of its own that were read for it.
     ahead: ReadAhead = field(default_factory=ReadAhead)
+    #: The beginning of a message of its own was dropped: so must be the rest.
+    is_cut_off: bool = False
     #: Told of the events that it has enabled: VISA's type, and attributes.
     on_event: Callable[[int, Attributes], None] = _ignore
 
     def begin(self, *, marks_end: bool) -> None:
         """A new process has its resource open: nothing written or read before counts."""
         self.lexer = MessageLexer(marks_end=marks_end)
+        self.is_cut_off = False
         self.ahead.clear()
 
     def attribute(self, number: int) -> State | None:

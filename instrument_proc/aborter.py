@@ -30,18 +30,23 @@ class Aborter:
     @contextmanager
     def may_abort(self, ticket: int) -> Iterator[None]:
         """Within this, an abort of `ticket` clears the device. Raises AbortedError in the place of the CallError by
-        which the call then ends."""
+        which it then ends."""
         with self._lock:
             self._ticket, self._is_cleared = ticket, False
         try:
             yield
         except CallError as error:
-            if self._was_cleared():
+            if self._was_cleared() and not isinstance(error, AbortedError):
                 raise AbortedError from error
             raise
         finally:
             with self._lock:
                 self._ticket = None
+
+    def check(self) -> None:
+        """Raises AbortedError if the device was cleared: what was written may be lost, and nothing is to follow."""
+        if self._was_cleared():
+            raise AbortedError
 
     def _was_cleared(self) -> bool:
         with self._lock:

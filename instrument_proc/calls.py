@@ -339,3 +339,6 @@ CALLS: dict[str, Callable[..., Result]] = {
     "set_attribute": set_attribute,
     "resynchronise": resynchronise,
 }
+
+#: Of these, those that only write: when they succeed the instrument may not have acted yet.
+WRITES = frozenset({"write", "buffer_write"})

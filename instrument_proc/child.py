@@ -15,7 +15,7 @@ from pyvisa.constants import StatusCode
 
 from instrument_proc import pipe
 from instrument_proc.aborter import Aborter
-from instrument_proc.calls import CALLS, Exchange, Result
+from instrument_proc.calls import CALLS, WRITES, Exchange, Result
 from instrument_proc.failures import AbortedError, CallError
 from instrument_proc.guard import DeathPipe, ResourceBusyError, bound_orphan_close, lock_resource
 from instrument_proc.libraries import canonical, find_all, load
@@ -113,11 +113,14 @@ class Child:
         data = self._data(order)
         exchange = Exchange(self._session, data, _Teller(order.ticket, self._send))
         try:
-            for attribute, state in order.attributes:
-                self._session.set_attribute(attribute, state)
-            self._send(pipe.Started(order.ticket))
             with self._aborter.may_abort(order.ticket):
+                for attribute, state in order.attributes:
+                    self._session.set_attribute(attribute, state)
+                self._aborter.check()
+                self._send(pipe.Started(order.ticket))
                 result: Result = CALLS[order.call](exchange, *order.arguments)
+                if order.call in WRITES:
+                    self._aborter.check()
         except AbortedError as error:
             return pipe.Done(
                 order.ticket, error.status, token=error.token, effect=exchange.effect_of(error), text=error.text

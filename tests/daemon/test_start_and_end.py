@@ -325,3 +325,18 @@ def test_ten_starts_at_once_in_one_folder_give_one_daemon(tmp_path):
     with TextClient("127.0.0.1", int(port)) as client:
         assert client.ask(".!.end_daemon") == "ended"
     wait_until(lambda: not psutil.pid_exists(int(pid)) or psutil.Process(int(pid)).status() == "zombie")
+
+
+def test_death_of_a_process_is_told_though_whoever_started_the_daemon_ignored_such_signals(daemon_factory, instrument):
+    """A shell's `trap "" CHLD` is inherited; the kernel would then reap the children, and nobody know how they ended."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        daemon = daemon_factory()
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    with daemon.text() as client:
+        client.ask(f".#.open_resource {instrument.resource}")
+        os.kill(daemon.resource(instrument.resource)["pid"], signal.SIGKILL)
+        record = daemon.wait_for_audit(event="crashed", resource=instrument.resource)
+        assert record["death"] == "killed by SIGKILL"
+        wait_until(lambda: daemon.resource(instrument.resource)["generation"] == 2)

@@ -12,6 +12,10 @@ from dataclasses import dataclass
 _AFTERWARDS = {"SESSION_RESET", "WRITE_FAILED"}
 _AGAIN = {"INSTRUMENT_BACKOFF", "INSTRUMENT_BROKEN"}
 
+#: Seconds, of the soak's limits. Who restarts what is in back-off has it work before that is over, but only for those
+#: who have it open: whoever opens it anew meanwhile is still told of the back-off.
+LONGEST_BACKOFF = 0.5 * 1.2
+
 #: What was done -> the tokens of errors that may come of it.
 TOKENS = {
     "crash": {"INSTRUMENT_CRASHED"} | _AFTERWARDS | _AGAIN,
@@ -68,5 +72,7 @@ class Account:
     def explains(self, token: str, began: float, last_began: float) -> bool:
         """An error of a command that began then; `last_began` is when its session was last told something."""
         now, since = time.monotonic(), last_began if token in _AFTERWARDS else began
+        if token in _AGAIN:
+            since -= LONGEST_BACKOFF
         with self._lock:
             return any(fault.may_cause(token, since, now) for fault in self.faults)

@@ -156,14 +156,15 @@ class TextWorker(Worker):
         self._do(client, "write", message, str(len(message) + 1))
 
     def _time_out(self, client: FaultClient) -> None:
-        """A timeout of its own, and of nobody else's; where a late answer can come, it comes soon after."""
+        """A timeout of its own, and nobody else's. A late answer comes soon after; on a busy machine just in time."""
         if client.resource not in self.world.hurt or "stubborn" in client.resource:
             return
         account = self.world.accounts[client.resource]
         fault = account.begins("silence")
         self.count += 1
-        late = f"SLOW? {TIMEOUT_MS + 200},{self.name}-{self.count}"
-        self._do(client, "query", "*RST" if client.resource == SIM else late, "no answer")
+        late = f"{self.name}-{self.count}"
+        message = "*RST" if client.resource == SIM else f"SLOW? {TIMEOUT_MS + 200},{late}"
+        self._do(client, "query", message, late)
         account.over(fault)
 
     def _lock(self, client: FaultClient) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from pyvisa_daemon.errors import ERRORS
 from tests.faults import explained
-from tests.faults.explained import TOKENS, Account
+from tests.faults.explained import LONGEST_BACKOFF, TOKENS, Account
 
 
 @pytest.fixture
@@ -69,6 +69,15 @@ def test_new_process_is_explained_to_each_session_until_its_next_command(clock, 
     clock.now = 1000.0
     assert account.explains("SESSION_RESET", 999.0, 5.0)
     assert not account.explains("SESSION_RESET", 999.0, 14.0)
+
+
+def test_back_off_is_explained_for_as_long_as_it_may_last(clock, account):
+    """Though an operator has had it start before that."""
+    clock.now = 13.0
+    account.succeeded(12.0)
+    clock.now = 20.0
+    assert account.explains("INSTRUMENT_BACKOFF", 13.0 + LONGEST_BACKOFF - 0.1, 0.0)
+    assert not account.explains("INSTRUMENT_BACKOFF", 13.0 + LONGEST_BACKOFF + 0.1, 0.0)
 
 
 def test_every_token_that_may_come_of_a_fault_is_one_of_ours():
