@@ -63,7 +63,9 @@ class Breaker:
         self._next_start = now + min(doubled, self._limits.longest_backoff) * (0.8 + 0.4 * self._spread())
 
     def succeeded(self, now: float) -> None:
-        """A command was carried out: failures that are old enough, or that a trial has made up for, are forgotten."""
+        """A command was carried out: whoever starts it next need not wait, and failures that are old enough, or that a
+        trial has made up for, are forgotten."""
+        self._next_start = min(self._next_start, now)
         if self._count and (self._broken_at is not None or now - self._last > self._limits.failure_window):
             self.reset()
 

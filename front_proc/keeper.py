@@ -84,6 +84,7 @@ class Keeper:
 
     def succeeded(self) -> None:
         """A command was carried out."""
+        self._try_again_at_once()
         self._breaker.succeeded(time.monotonic())
 
     def reset(self) -> None:
@@ -184,7 +185,6 @@ class Keeper:
         again = "restarted" if self.generation > 1 else "opened"
         self.restarts += self.generation > 1
         self._can_abort = report.can_abort
-        self._try_again_at_once()
         self._house.audit.record(again, resource=name, pid=self.child.pid, generation=self.generation)
         self._owner.opened(report)
         self.fire(Event.OPENED)

@@ -205,8 +205,8 @@ class VisaSession:
     ) -> None:
         """Make sure that no answer to an old question is left: reopen a socket, clear an instrument, drain a line.
 
-        Where there is nothing but draining, `late_answers` are waited for, each `patience` seconds at most. `go_on`
-        is called now and then meanwhile.
+        Where there is nothing but draining, or the clear fails, `late_answers` are waited for, each `patience` seconds
+        at most. `go_on` is called now and then meanwhile.
         """
         if self.is_socket:
             self.close()
@@ -219,7 +219,7 @@ class VisaSession:
                 self.clear()
                 late_answers = 0  # whatever it was about to say, it says no more
             except CallError as error:
-                if not error.is_lacking:
+                if error.status == LOST:
                     raise
         timeout_ms = self.get_attribute(ResourceAttribute.timeout_value)
         self.set_attribute(ResourceAttribute.timeout_value, QUIET_MS)

@@ -328,7 +328,7 @@ def test_ten_starts_at_once_in_one_folder_give_one_daemon(tmp_path):
 
 
 def test_death_of_a_process_is_told_though_whoever_started_the_daemon_ignored_such_signals(daemon_factory, instrument):
-    """A shell's `trap "" CHLD` is inherited; the kernel would then reap the children, and nobody know how they ended."""
+    """A shell's `trap "" CHLD` is inherited; the kernel would then reap the children, and nobody know of it."""
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
         daemon = daemon_factory()

@@ -141,3 +141,13 @@ def test_want_of_processes_never_breaks_it(count):
     assert waits == [min(2.0**number, 60.0) for number in range(count)]
     one.succeeded(61.0)
     assert one.failed(61.0) is Event.DIED_START
+
+
+def test_success_ends_the_wait():
+    """An operator restarted it in back-off and it works: whoever opens it next is not refused."""
+    one = breaker()
+    for now in range(5):
+        one.failed(float(now))
+    assert one.admits(4.5) is Event.TOO_SOON
+    one.succeeded(4.5)
+    assert one.admits(4.6) is Event.WANTED
