@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from front_proc.audit import Audit
 from front_proc.keeper import Keeper
 from front_proc.lifecycle import Event, State
+from front_proc.limits import DEFAULTS
 
 
 async def write(file: Path) -> None:
@@ -20,7 +21,7 @@ async def write(file: Path) -> None:
     audit = Audit(file)
     told = ("fail_opens", "fail_queued", "fail_running", "process_ended")
     owner = SimpleNamespace(name="GPIB0::9::INSTR", **dict.fromkeys(told, lambda *_: None))
-    keeper = Keeper(SimpleNamespace(audit=audit, breaker_of=lambda _: None), owner)
+    keeper = Keeper(SimpleNamespace(audit=audit, limits=DEFAULTS, breaker_of=lambda _: None), owner)
     child = SimpleNamespace(pid=os.getpid(), describe_state=lambda: "disk-sleep in nfs_wait_bit_killable")
     keeper.state, keeper.child = State.KILLING, child
     keeper.reason = keeper.last_error = f"process {os.getpid()} hung and is killed"
