@@ -11,9 +11,6 @@ from typing import Any
 
 from front_proc.setting_values import Setting, SettingsError, is_number, named
 
-_SECONDS = "seconds, more than 0"
-_COUNT = "a whole number, 1 or more"
-
 
 @dataclass(frozen=True)
 class Limits:
@@ -52,43 +49,39 @@ def _count(value: Any) -> int:
     return value
 
 
+def _time(name: str, default: float, meaning: str) -> Setting:
+    return Setting(name, _seconds, "seconds, more than 0", default, meaning)
+
+
+def _number(name: str, default: int, meaning: str) -> Setting:
+    return Setting(name, _count, "a whole number, 1 or more", default, meaning)
+
+
 ROWS = (
-    Setting("start-time", _seconds, _SECONDS, 10.0, "from the spawn of a process until it has imported everything"),
-    Setting("open-time", _seconds, _SECONDS, 15.0, "for viOpen, and for the attributes set after it"),
-    Setting("begin-time", _seconds, _SECONDS, 2.0, "from handing a command to a process until its VISA call begins"),
-    Setting("search-time", _seconds, _SECONDS, 15.0, "for `list_resources`, in a process of its own"),
-    Setting(
-        "resync-time",
-        _seconds,
-        _SECONDS,
-        5.0,
-        "for emptying an instrument of old answers, beyond the wait for late ones",
-    ),
-    Setting("abort-time", _seconds, _SECONDS, 1.0, "for the device clear of an abort; then the process is killed"),
-    Setting("close-time", _seconds, _SECONDS, 5.0, "for viClose and the end of the process; then it gets SIGTERM"),
-    Setting("terminate-time", _seconds, _SECONDS, 1.0, "from SIGTERM until it gets SIGKILL"),
-    Setting("kill-time", _seconds, _SECONDS, 2.0, "from SIGKILL until a process that lives is called wedged"),
-    Setting("queue-time", _seconds, _SECONDS, 120.0, "for a command to wait for its turn; then `QUEUE_TIMEOUT`"),
-    Setting("queue-length", _count, _COUNT, 64, "commands of one client that may wait for one instrument"),
-    Setting("clients", _count, _COUNT, 1000, "connections at once; from loopback a few more, to look and to stop"),
-    Setting("line-time", _seconds, _SECONDS, 10.0, "for a line of the text protocol, or the wire's magic, once begun"),
-    Setting(
+    _time("start-time", 10.0, "from the spawn of a process until it has imported everything"),
+    _time("open-time", 15.0, "for viOpen, and for the attributes set after it"),
+    _time("begin-time", 2.0, "from handing a command to a process until its VISA call begins"),
+    _time("search-time", 15.0, "for `list_resources`, in a process of its own"),
+    _time("resync-time", 5.0, "for emptying an instrument of old answers, beyond the wait for late ones"),
+    _time("abort-time", 1.0, "for the device clear of an abort; then the process is killed"),
+    _time("close-time", 5.0, "for viClose and the end of the process; then it gets SIGTERM"),
+    _time("terminate-time", 1.0, "from SIGTERM until it gets SIGKILL"),
+    _time("kill-time", 2.0, "from SIGKILL until a process that lives is called wedged"),
+    _time("queue-time", 120.0, "for a command to wait for its turn; then `QUEUE_TIMEOUT`"),
+    _number("queue-length", 64, "commands of one client that may wait for one instrument"),
+    _number("clients", 1000, "connections at once; from loopback a few more, to look and to stop"),
+    _time("line-time", 10.0, "for a line of the text protocol, or the wire's magic, once begun"),
+    _time(
         "silent-peer-time",
-        _seconds,
-        _SECONDS,
         30.0,
         "without a word from a client's machine, which is asked from half of it on; then the client is gone",
     ),
-    Setting("failures", _count, _COUNT, 5, "failures of a process within the failure window; one more is too many"),
-    Setting("failure-window", _seconds, _SECONDS, 60.0, "failures older than this are forgotten at the next success"),
-    Setting("longest-backoff", _seconds, _SECONDS, 60.0, "a start waits 1, 2, 4 ... seconds, but no longer"),
-    Setting("trial-time", _seconds, _SECONDS, 300.0, "what is broken is tried again by the first command after this"),
-    Setting(
-        "longest-offline",
-        _seconds,
-        _SECONDS,
-        10.0,
-        "commands try to reach what is offline again after 1, 2, 4 ... seconds, but no later",
+    _number("failures", 5, "failures of a process within the failure window; one more is too many"),
+    _time("failure-window", 60.0, "failures older than this are forgotten at the next success"),
+    _time("longest-backoff", 60.0, "a start waits 1, 2, 4 ... seconds, but no longer"),
+    _time("trial-time", 300.0, "what is broken is tried again by the first command after this"),
+    _time(
+        "longest-offline", 10.0, "commands try to reach what is offline again after 1, 2, 4 ... seconds, but no later"
     ),
 )
 

@@ -9,36 +9,6 @@ from front_proc.hold import FOR_INFINITE, LONGEST_POLLING, PATIENCE, SHORTEST, V
 from front_proc.read_ahead import VI_SUCCESS_MAX_CNT
 from front_proc.sessions import VI_TMO_INFINITE
 from front_proc.tickets import Outcome, failed
-from tests.front_proc.hold_bench import Bench
-
-
-@pytest.fixture(params=[True, False], ids=["with END", "without END"])
-def bench(request):
-    """Promises that hold on every interface."""
-    return Bench(marks_end=request.param)
-
-
-@pytest.fixture
-def bus():
-    """GPIB and its heirs."""
-    return Bench(marks_end=True)
-
-
-@pytest.fixture
-def line():
-    """A socket, a serial line."""
-    return Bench(marks_end=False)
-
-
-@pytest.fixture
-def ann():
-    return Bench(marks_end=False).session()
-
-
-@pytest.fixture
-def bob():
-    return Bench(marks_end=False).session()
-
 
 # Time.
 
