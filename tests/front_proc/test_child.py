@@ -4,12 +4,15 @@ import asyncio
 import os
 import signal
 import struct
+import time
 import tracemalloc
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
+from front_proc import child as child_module
 from front_proc import pool as pool_module
 from front_proc.child import ChildProcess, start_child
 from front_proc.pool import NAME_LIMIT, Pool, ask
@@ -19,7 +22,7 @@ from instrument_proc.spawn import ChildSettings
 from pyvisa_daemon.errors import Failure
 from pyvisa_daemon.framing import PIECE_SIZE
 from tests.front_proc.playbook import NAME
-from tests.support.waiting import DEADLINE
+from tests.support.waiting import DEADLINE, wait_until
 
 
 class Told:
@@ -461,3 +464,34 @@ def test_question_to_a_child_that_does_not_answer_has_a_deadline(settings):
             await asking
 
     run(story())
+
+
+def be_a_leader(connection, death, aborts, settings):
+    """A child whose library has started a process of its own, which keeps what it inherited."""
+    os.setpgid(0, 0)
+    if os.fork() == 0:
+        for end in (connection, death, aborts):
+            end.close()
+    else:
+        Path(settings.log_file).with_name("leader").touch()
+    time.sleep(DEADLINE)
+
+
+@pytest.mark.parametrize("end", ["kill", "terminate"])
+def test_what_a_dead_process_has_started_ends_with_it(settings, monkeypatch, end):
+    """It may hold the instrument, and the lock of its resource."""
+    monkeypatch.setattr(child_module, "run_child", be_a_leader)
+
+    async def story(family):
+        child = await start_child(settings)
+        ready = Path(settings.log_file).with_name("leader")
+        while not ready.exists():
+            await asyncio.sleep(0.01)
+        family += psutil.Process(child.pid).children()
+        assert len(family) == 1
+        getattr(child, end)()
+        await child.gone.wait()
+
+    family = []
+    run(story(family))
+    wait_until(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in family))

@@ -91,6 +91,15 @@ def test_instrument_that_drops_the_connection_is_lost_not_late(socket):
     assert error_of(answer) == ("VI_ERROR_CONN_LOST", Effect.DONE, True)
 
 
+def test_command_to_an_instrument_that_has_hung_up_is_not_sent_at_all(socket, instrument):
+    """The kernel would take the bytes and throw them away, and the error say that they had arrived."""
+    socket.run("query", data=b"DROP\n", attributes=[(TIMEOUT_VALUE, 500)])
+    for call in ("write", "query", "query_block"):
+        answer = socket.run(call, data=b"SET never\n")
+        assert error_of(answer) == ("VI_ERROR_CONN_LOST", Effect.NONE, False)
+    assert instrument.count("SET") == 0
+
+
 def test_instrument_that_is_switched_off_is_lost(socket, instrument):
     """At the next command, whichever of its steps notices."""
     instrument.switch_off()
