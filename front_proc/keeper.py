@@ -8,6 +8,7 @@ an armed deadline that moved on re-arms when it fires.
 import asyncio
 import time
 from collections.abc import Callable
+from enum import Enum
 from urllib.parse import quote
 
 from front_proc.child import LATE, ChildProcess
@@ -19,6 +20,14 @@ from pyvisa_daemon.errors import Effect, Failure
 
 #: Seconds between the first two attempts to reach an instrument that is offline; they double from there.
 RETRY_TIME = 1.0
+
+
+class Culprit(Enum):
+    """Who is to blame for the end of a process."""
+
+    NOBODY = "nobody"  # it was commanded
+    PROCESS = "process"  # it hung, crashed or raved: the breaker counts it
+    INSTRUMENT = "instrument"  # it cannot be reached; the process is well
 
 
 class Keeper:
@@ -43,8 +52,7 @@ class Keeper:
         #: Why the last open failed.
         self.refusal = failed("VI_ERROR_RSRC_NFOUND")
         self._breaker = house.breaker_of(owner.name)
-        self._is_at_fault = False
-        self._is_unreachable = False
+        self._culprit = Culprit.NOBODY
         #: Of an instrument that is offline: when a command may try it again, and how long after that the next one.
         self._try_again_at_once()
         self._taking: asyncio.Task[None] | None = None
@@ -128,7 +136,8 @@ class Keeper:
 
     def lost(self, text: str) -> None:
         """The running command found that the instrument is no longer there."""
-        self._is_unreachable = True
+        if self._culprit is Culprit.NOBODY:  # else it crossed a kill
+            self._culprit = Culprit.INSTRUMENT
         self._blame(text)
         self.refusal = failed("VI_ERROR_CONN_LOST", text)
         self._house.audit.record("unreachable", resource=self._owner.name, error=text)
@@ -174,7 +183,7 @@ class Keeper:
             return  # it crossed a kill
         name = self._owner.name
         if report.status < 0:
-            self._is_unreachable = True
+            self._culprit = Culprit.INSTRUMENT
             self._try_again_later()
             self._blame(report.text)
             self.refusal = Outcome(report.status, token=report.token, effect=Effect.NONE, text=f"{name}: {report.text}")
@@ -194,7 +203,7 @@ class Keeper:
         if Event.GARBAGE not in TRANSITIONS[self.state]:
             return  # its last words do not matter, and its end is awaited
         self._owner.distrust()
-        self._is_at_fault = True
+        self._culprit = Culprit.PROCESS
         self._blame(f"process {self._pid} is out of order: {why}")
         self.refusal = failed("INSTRUMENT_CRASHED", self.reason)
         self.fire(Event.GARBAGE)
@@ -208,7 +217,7 @@ class Keeper:
         elif self.state in (State.TERMINATING, State.KILLING, State.WEDGED):
             self._house.audit.record("killed", **details)
         else:
-            self._is_at_fault = True
+            self._culprit = Culprit.PROCESS
             self._blame(f"process {child.pid} crashed: {child.describe_death()}")
             self.refusal = failed("INSTRUMENT_CRASHED", self.reason)
             self._house.audit.record("crashed", **details)
@@ -219,9 +228,11 @@ class Keeper:
         """How a death goes on."""
         at_open = self.state in (State.OPENING, State.STARTING)
         is_wanted = self._owner.is_wanted(at_open=at_open)
-        if self._is_at_fault:  # it counts, whoever wants what comes next
+        if self._culprit is Culprit.PROCESS:  # it counts, whoever wants what comes next
             event = self._on_record(self._breaker.failed(time.monotonic(), self.last_error))
-        elif self._is_unreachable and not self._owner.awaits_open:  # an open always makes an attempt of its own
+        elif (
+            self._culprit is Culprit.INSTRUMENT and not self._owner.awaits_open
+        ):  # an open always makes an attempt of its own
             event = Event.DIED_OFFLINE
         else:
             event = Event.DIED_START
@@ -277,7 +288,7 @@ class Keeper:
 
     def _send_open(self) -> None:
         assert self.child is not None
-        self._is_at_fault = self._is_unreachable = False
+        self._culprit = Culprit.NOBODY
         self._fate = "INSTRUMENT_CRASHED"
         self.generation += 1
         name = self._owner.name
@@ -299,14 +310,14 @@ class Keeper:
 
     def _fail_queued(self) -> None:
         name = self._owner.name
-        if self._is_unreachable:
+        if self._culprit is Culprit.INSTRUMENT:
             self._owner.fail_queued(failed("VI_ERROR_CONN_LOST", f"{name}: not executed, {self.last_error}"))
         else:
             self._owner.fail_queued(failed("SESSION_RESET", f"{name}: not executed, {self.reason}"))
 
     def _dump_and_kill(self) -> None:
         assert self.child is not None
-        self._is_at_fault = True
+        self._culprit = Culprit.PROCESS
         self.child.dump_and_kill()
         self.arm(self._house.limits.kill_time)
 
