@@ -2,6 +2,8 @@
 
 Runs in the front. A record costs the event loop one append to a queue; a full disk or a stalled file can neither fail
 nor delay a request. Records that find the queue full are counted and the gap itself is recorded.
+The writer gathers what comes within a few milliseconds: were it woken by each record, it would take the interpreter's
+lock from the event loop in the middle of every command.
 To rotate a file it is renamed, and then comes `reopen`: what was put before goes to the old one, what follows to a new.
 
 Events of the audit: EVENTS. To add one: a row there and a call of `Audit.record`.
@@ -18,7 +20,7 @@ from collections.abc import MutableMapping, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import msgspec
 import structlog
@@ -49,6 +51,10 @@ EVENTS = {
 #: Records waiting for the writer at most.
 QUEUE_LIMIT = 100_000
 
+#: Seconds in which the writer lets records gather, and how many it makes lines of before the event loop has a turn.
+GATHER_TIME = 0.005
+BATCH = 64
+
 #: Bytes of a command that are recorded.
 COMMAND_LIMIT = 1024
 
@@ -63,12 +69,12 @@ def _json(record: dict[str, Any], **_: Any) -> bytes:
 
 
 class _WholeLines(io.FileIO):
-    """A file that takes a line whole or not at all: a full disk leaves none torn, and none for later."""
+    """A file that takes lines whole or not at all: a full disk leaves none torn, and none for later."""
 
-    def write(self, line: Any) -> int:
-        """All of `line`. Raises OSError."""
+    def write(self, lines: Any) -> int:
+        """All of `lines`. Raises OSError."""
         begin = os.fstat(self.fileno()).st_size
-        left = memoryview(line)
+        left = memoryview(lines)
         try:
             while left:
                 left = left[super().write(left) or 0 :]
@@ -76,7 +82,41 @@ class _WholeLines(io.FileIO):
             with contextlib.suppress(OSError):
                 os.ftruncate(self.fileno(), begin)
             raise
-        return len(line)
+        return len(lines)
+
+
+class _Lines:
+    """Records as structlog's JSON lines, on their way to a file."""
+
+    def __init__(self) -> None:
+        self._text = io.BytesIO()
+        self._count = 0
+        self._logger = structlog.wrap_logger(
+            structlog.BytesLogger(self._text),
+            processors=[_moment_first, structlog.processors.JSONRenderer(serializer=_json)],
+        ).bind()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, record: dict[str, Any]) -> bool:
+        """One more. False if it has a field that JSON does not know."""
+        moment = datetime.fromtimestamp(record["time"], UTC)
+        record["time"] = moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+        try:
+            self._logger.msg(**record)
+        except (TypeError, ValueError):
+            return False
+        self._count += 1
+        return True
+
+    def take(self) -> bytes:
+        """All of them, which are no longer here."""
+        text = self._text.getvalue()
+        self._text.seek(0)
+        self._text.truncate()
+        self._count = 0
+        return text
 
 
 class LogWriter:
@@ -90,18 +130,20 @@ class LogWriter:
         self.path = file
         self._followers = followers
         self._take(self._opened())
-        self._records: queue.Queue[dict[str, Any] | Future[None] | None] = queue.Queue(QUEUE_LIMIT)
-        self._lost = 0
+        self._records: queue.SimpleQueue[dict[str, Any] | Future[None] | None] = queue.SimpleQueue()
+        #: Records that found the queue full, ever; those that came to the writer and no further; those told.
+        self._dropped = 0
+        self._unwritten = 0
+        self._told = 0
         self._thread = threading.Thread(target=self._write, name=f"writer of {file.name}", daemon=True)
         self._thread.start()
 
     def put(self, event: str, fields: dict[str, Any]) -> None:
         """One record, stamped now."""
-        record = {"time": time.time(), "event": event, **fields}
-        try:
-            self._records.put_nowait(record)
-        except queue.Full:
-            self._lost += 1
+        if self._records.qsize() >= QUEUE_LIMIT:
+            self._dropped += 1
+        else:
+            self._records.put({"time": time.time(), "event": event, **fields})
 
     def reopen(self) -> Future[None]:
         """Go on in a file of the same name, which may be a new one by now; the future says when that is done.
@@ -110,17 +152,16 @@ class LogWriter:
         """
         done: Future[None] = Future()
         done.set_running_or_notify_cancel()  # whoever waits may give up, and the writer will still answer
-        try:
-            self._records.put_nowait(done)
-        except queue.Full:
+        if self._records.qsize() >= QUEUE_LIMIT:
             done.set_exception(OSError(errno.ENOBUFS, "its writer is too far behind", str(self.path)))
+        else:
+            self._records.put(done)
         return done
 
     def close(self, limit: float = 2.0) -> None:
         """Write what waits, for `limit` seconds at most."""
-        with contextlib.suppress(queue.Full):
-            self._records.put(None, timeout=limit)
-            self._thread.join(limit)
+        self._records.put(None)
+        self._thread.join(limit)
 
     def _opened(self) -> _WholeLines:
         self.path.touch(mode=0o600, exist_ok=True)
@@ -128,25 +169,36 @@ class LogWriter:
 
     def _take(self, file: _WholeLines) -> None:
         self._file = file
-        self._logger = structlog.wrap_logger(
-            structlog.BytesLogger(cast(BinaryIO, file)),
-            processors=[_moment_first, structlog.processors.JSONRenderer(serializer=_json)],
-        )
         for descriptor in self._followers:
             os.dup2(file.fileno(), descriptor)
 
     def _write(self) -> None:
         try:
-            while (record := self._records.get()) is not None:
-                if isinstance(record, Future):
-                    self._change_file(record)
-                    continue
-                if self._lost and self._write_one({"time": time.time(), "event": "gap", "lost": self._lost}):
-                    self._lost = 0
-                if not self._write_one(record):
-                    self._lost += 1
+            is_over = False
+            while not is_over:
+                record = self._records.get()
+                time.sleep(GATHER_TIME)
+                is_over = self._write_from(record)
         finally:
             self._file.close()
+
+    def _write_from(self, record: dict[str, Any] | Future[None] | None) -> bool:
+        """Write all that waits, of which `record` is the first. Is it the end?"""
+        lines = _Lines()
+        while record is not None:
+            if isinstance(record, Future):
+                self._write_all(lines)
+                self._change_file(record)
+            elif not lines.add(record):
+                self._unwritten += 1
+            if len(lines) >= BATCH:
+                self._write_all(lines)
+            try:
+                record = self._records.get_nowait()
+            except queue.Empty:
+                break
+        self._write_all(lines)
+        return record is None
 
     def _change_file(self, done: Future[None]) -> None:
         try:
@@ -158,15 +210,18 @@ class LogWriter:
         self._take(file)
         done.set_result(None)
 
-    def _write_one(self, record: dict[str, Any]) -> bool:
-        """Did it get to the file?"""
-        moment = datetime.fromtimestamp(record["time"], UTC)
-        record["time"] = moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    def _write_all(self, lines: _Lines) -> None:
+        """Empties `lines`: into the file, or they are lost like those that found the queue full."""
+        gap, lost = _Lines(), self._dropped + self._unwritten
+        if lost > self._told:
+            gap.add({"time": time.time(), "event": "gap", "lost": lost - self._told})
+        count, text = len(lines), gap.take() + lines.take()
         try:
-            self._logger.msg(**record)
-        except (OSError, TypeError, ValueError):  # a full disk, or a field that JSON does not know
-            return False
-        return True
+            self._file.write(text)
+        except OSError:
+            self._unwritten += count
+        else:
+            self._told = lost
 
 
 class Audit:
