@@ -1,6 +1,6 @@
 """The daemon's command: `python supervisor.py [--daemonize] [--demo] ...`; `--help` says the rest.
 
-Tiny on purpose: a spawned child executes this file again (as `__mp_main__`) before it becomes a child.
+The installed `instrument-daemon` does the same. A child executes neither (see `front_proc.child`).
 """
 
 if __name__ == "__main__":

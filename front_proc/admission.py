@@ -4,6 +4,8 @@ Pure. Runs in the front. Two things can be short: places, of which `[limits]` sa
 of which some are kept for the processes of instruments, for logs, and for the clients that are being refused.
 """
 
+from collections.abc import Callable
+
 from front_proc.sessions import Client
 
 #: Clients that loopback has beyond the limit.
@@ -35,12 +37,14 @@ class Admission:
         self.clients.add(client)
         return True
 
-    def may_work(self, client: Client, descriptors: int) -> bool:
+    def may_work(self, client: Client, count_descriptors: Callable[[], int]) -> bool:
         """May it do more than look and stop? Who came when there was no room may as soon as there is."""
-        descriptor = self._in_reserve.get(client)
-        if descriptor is not None and not is_short(descriptor, descriptors) and not self._is_full():
-            del self._in_reserve[client]
-        return client not in self._in_reserve
+        if client not in self._in_reserve:
+            return True
+        if is_short(self._in_reserve[client], count_descriptors()) or self._is_full():
+            return False
+        del self._in_reserve[client]
+        return True
 
     def leave(self, client: Client) -> None:
         self.clients.discard(client)

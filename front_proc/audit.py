@@ -16,7 +16,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,8 +55,12 @@ QUEUE_LIMIT = 100_000
 GATHER_TIME = 0.005
 BATCH = 64
 
-#: Bytes of a command that are recorded.
-COMMAND_LIMIT = 1024
+
+#: What a record tells, or what gives it: the writer's thread then asks for it, some milliseconds later.
+Fields = dict[str, Any] | Callable[[], dict[str, Any]]
+
+#: When, what, and all else.
+_Record = tuple[float, str, Fields]
 
 
 def _moment_first(_: Any, __: str, record: MutableMapping[str, Any]) -> dict[str, Any]:
@@ -99,12 +103,11 @@ class _Lines:
     def __len__(self) -> int:
         return self._count
 
-    def add(self, record: dict[str, Any]) -> bool:
+    def add(self, moment: float, event: str, fields: Fields) -> bool:
         """One more. False if it has a field that JSON does not know."""
-        moment = datetime.fromtimestamp(record["time"], UTC)
-        record["time"] = moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+        when = datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         try:
-            self._logger.msg(**record)
+            self._logger.msg(event, time=when, **(fields() if callable(fields) else fields))
         except (TypeError, ValueError):
             return False
         self._count += 1
@@ -130,7 +133,7 @@ class LogWriter:
         self.path = file
         self._followers = followers
         self._take(self._opened())
-        self._records: queue.SimpleQueue[dict[str, Any] | Future[None] | None] = queue.SimpleQueue()
+        self._records: queue.SimpleQueue[_Record | Future[None] | None] = queue.SimpleQueue()
         #: Records that found the queue full, ever; those that came to the writer and no further; those told.
         self._dropped = 0
         self._unwritten = 0
@@ -138,12 +141,12 @@ class LogWriter:
         self._thread = threading.Thread(target=self._write, name=f"writer of {file.name}", daemon=True)
         self._thread.start()
 
-    def put(self, event: str, fields: dict[str, Any]) -> None:
+    def put(self, event: str, fields: Fields) -> None:
         """One record, stamped now."""
         if self._records.qsize() >= QUEUE_LIMIT:
             self._dropped += 1
         else:
-            self._records.put({"time": time.time(), "event": event, **fields})
+            self._records.put((time.time(), event, fields))
 
     def reopen(self) -> Future[None]:
         """Go on in a file of the same name, which may be a new one by now; the future says when that is done.
@@ -182,14 +185,14 @@ class LogWriter:
         finally:
             self._file.close()
 
-    def _write_from(self, record: dict[str, Any] | Future[None] | None) -> bool:
+    def _write_from(self, record: _Record | Future[None] | None) -> bool:
         """Write all that waits, of which `record` is the first. Is it the end?"""
         lines = _Lines()
         while record is not None:
             if isinstance(record, Future):
                 self._write_all(lines)
                 self._change_file(record)
-            elif not lines.add(record):
+            elif not lines.add(*record):
                 self._unwritten += 1
             if len(lines) >= BATCH:
                 self._write_all(lines)
@@ -214,7 +217,7 @@ class LogWriter:
         """Empties `lines`: into the file, or they are lost like those that found the queue full."""
         gap, lost = _Lines(), self._dropped + self._unwritten
         if lost > self._told:
-            gap.add({"time": time.time(), "event": "gap", "lost": lost - self._told})
+            gap.add(time.time(), "gap", {"lost": lost - self._told})
         count, text = len(lines), gap.take() + lines.take()
         try:
             self._file.write(text)
@@ -233,6 +236,11 @@ class Audit:
 
     def record(self, event: str, **fields: Any) -> None:
         """One line. `event` is a row of EVENTS."""
+        assert event in EVENTS, event
+        self._writer.put(event, fields)
+
+    def note(self, event: str, fields: Callable[[], dict[str, Any]]) -> None:
+        """`record` for what comes with every command: its fields are asked for by the writer's thread."""
         assert event in EVENTS, event
         self._writer.put(event, fields)
 

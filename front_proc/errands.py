@@ -61,6 +61,12 @@ class Errands:
     def is_under_way(self) -> bool:
         return self._errand is not None
 
+    @property
+    def limit(self) -> float:
+        """Seconds that the one under way has from each sign of life."""
+        assert self._errand is not None
+        return self._errand.limit
+
     def forget(self) -> None:
         """Its process is gone."""
         self._errand = None
@@ -70,7 +76,7 @@ class Errands:
         errand = self._errand
         if errand is None:
             return  # its process is to die
-        if isinstance(report, pipe.Progress) or (isinstance(report, pipe.Piece) and errand.takes(report.data)):
+        if isinstance(report, pipe.Piece) and errand.takes(report.data):
             self._keeper.arm(errand.limit)
         elif isinstance(report, pipe.Done):
             self._errand = None

@@ -62,7 +62,7 @@ class EventService:
             elif outcome.status in _UNABLE:
                 if self._can_be_polled(event) and session in self._events.subscribers(event):
                     self._events.poll(time.monotonic())
-                    probe = Ticket(session, "read_stb", ended_with_poll, command="read_stb")
+                    probe = Ticket(session, "read_stb", ended_with_poll)
                     self._probes.add(probe)
                     self._submit(probe)
                     return
@@ -79,8 +79,7 @@ class EventService:
         if is_known:
             ended(Outcome())
         else:
-            command = f"enable_event {event:#x}"
-            self._submit(Ticket(session, "enable_event", is_enabled, arguments=[event], command=command))
+            self._submit(Ticket(session, "enable_event", is_enabled, arguments=[event]))
 
     def _can_be_polled(self, event: int) -> bool:
         return event == SERVICE_REQUEST and self.marks_end and self._events.can_poll
@@ -99,8 +98,7 @@ class EventService:
                     self.enable(wanting, event, lambda _: None)
             on_outcome(outcome)
 
-        command = f"disable_event {event:#x}"
-        self._submit(Ticket(session, "disable_event", is_disabled, arguments=[event], command=command))
+        self._submit(Ticket(session, "disable_event", is_disabled, arguments=[event]))
 
     def left(self, session: Session) -> None:
         """`session` is closed. What nobody listens to any more is enabled anew for whoever comes next."""

@@ -137,7 +137,7 @@ class Front:
 
     def may_work(self, client: Client) -> bool:
         """May it do more than look and stop the daemon?"""
-        return self._admission.may_work(client, _descriptor_limit())
+        return self._admission.may_work(client, _descriptor_limit)
 
     def leave(self, client: Client) -> None:
         """A client is gone: its sessions close, what it has waiting is not executed."""

@@ -84,6 +84,10 @@ class Owner(Protocol):
 
     def fail_opens(self, refusal: Outcome) -> None: ...
 
+    def prolongs(self) -> bool:
+        """Has the process, whose deadline is here, more time by what it has done since? Then it is armed anew."""
+        ...
+
     def distrust(self) -> None:
         """What the process says from here on is not read: no proof of what it did not do."""
         ...

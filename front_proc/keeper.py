@@ -16,6 +16,7 @@ from front_proc.house import House, Owner
 from front_proc.lifecycle import TRANSITIONS, Action, Event, State, transition
 from front_proc.tickets import Outcome, failed
 from instrument_proc import pipe
+from instrument_proc.signs import Signs, Step
 from pyvisa_daemon.errors import Effect, Failure
 
 #: Seconds between the first two attempts to reach an instrument that is offline; they double from there.
@@ -55,6 +56,8 @@ class Keeper:
         self._culprit = Culprit.NOBODY
         #: Of an instrument that is offline: when a command may try it again, and how long after that the next one.
         self._try_again_at_once()
+        #: How far its newest process came with its order; known of a dead one, too.
+        self._signs: Signs | None = None
         self._taking: asyncio.Task[None] | None = None
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -164,8 +167,14 @@ class Keeper:
         if now < self._deadline:
             self._timer = self._loop.call_at(self._deadline, self._look_at_deadline)
             return
+        if self._owner.prolongs():
+            return
         self._deadline = None
         self.fire(Event.DEADLINE)
+
+    def step_of(self, order: int) -> tuple[Step, float]:
+        """How far the order with this number came, and when: in seconds of the monotonic clock."""
+        return (Step.TAKEN, 0.0) if self._signs is None else self._signs.of(order)
 
     def fire(self, event: Event) -> None:
         """Follow the table."""
@@ -281,6 +290,7 @@ class Keeper:
             child.kill()  # nobody wants it any more
             return
         self.child = child
+        self._signs = child.signs
         child.on_report = self._reported
         child.on_garbage = self.sent_garbage
         child.on_death = self._died

@@ -14,9 +14,11 @@ from front_proc.tickets import Outcome
 
 
 class Recorder(Protocol):
-    """Puts a command on record: its session, its words, its outcome, the seconds that it waited and that it ran."""
+    """Puts a command on record: its session, what gives its words, its outcome, the seconds that it waited and ran."""
 
-    def __call__(self, session: Session, command: str, outcome: Outcome, waited: float, ran: float) -> None: ...
+    def __call__(
+        self, session: Session, describe: Callable[[], str], outcome: Outcome, waited: float, ran: float
+    ) -> None: ...
 
 
 class LockService(Locks):
@@ -41,7 +43,7 @@ class LockService(Locks):
         began = time.monotonic()
 
         def ended(outcome: Outcome) -> None:
-            self._record(session, f"lock {kind}", outcome, time.monotonic() - began, 0.0)
+            self._record(session, lambda: f"lock {kind}", outcome, time.monotonic() - began, 0.0)
             on_outcome(outcome)
 
         def give_up() -> None:
@@ -55,7 +57,7 @@ class LockService(Locks):
     def unlock(self, session: Session) -> Outcome:
         """viUnlock."""
         outcome = super().unlock(session)
-        self._record(session, "unlock", outcome, 0.0, 0.0)
+        self._record(session, lambda: "unlock", outcome, 0.0, 0.0)
         self._changed()
         return outcome
 

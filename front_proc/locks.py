@@ -197,7 +197,10 @@ class Locks:
     # The rules.
 
     def _in_force(self) -> LockKind | None:
-        return next((kind for kind in LockKind if self._held[kind]), None)
+        for kind, sessions in self._held.items():
+            if sessions:
+                return kind
+        return None
 
     def _topmost(self, session: Session) -> LockKind | None:
         """What its next viUnlock gives back."""

@@ -19,6 +19,9 @@ class FairQueue:
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))
 
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
     def __iter__(self) -> Iterator[Ticket]:
         for tickets in self._waiting.values():
             yield from tickets
@@ -31,7 +34,18 @@ class FairQueue:
         """Last of its client's; a client new to the queue has its turn after all others."""
         self._waiting.setdefault(ticket.session.client, deque()).append(ticket)
 
-    def head(self, may_go: Callable[[Ticket], bool] = lambda _: True) -> Ticket | None:
+    def next_of(self, session: Session) -> Ticket | None:
+        """The oldest ticket of this session."""
+        tickets = self._waiting.get(session.client, ())
+        return next((ticket for ticket in tickets if ticket.session is session), None)
+
+    def first(self) -> Ticket | None:
+        """Whose turn it is."""
+        for tickets in self._waiting.values():
+            return tickets[0]
+        return None
+
+    def head(self, may_go: Callable[[Ticket], bool]) -> Ticket | None:
         """Whose turn it is, among those that `may_go`; none overtakes an older ticket of its own session."""
         for tickets in self._waiting.values():
             kept: set[Session] = set()

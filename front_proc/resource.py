@@ -177,6 +177,9 @@ class Resource:
                 future.set_exception(Failure(refusal.token, refusal.text, Effect.NONE, refusal.status))
         self._linger()  # they may have been all who wanted it
 
+    def prolongs(self) -> bool:
+        return self.service.prolongs()
+
     def distrust(self) -> None:
         self.service.distrust()
 

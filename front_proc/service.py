@@ -7,10 +7,13 @@ exactly once, whatever happens to the process.
 """
 
 import asyncio
+import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import cast
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
+
+import msgspec
 
 from front_proc.attributes import ResourceAttributes
 from front_proc.errands import ERRAND, LOST, Errands
@@ -23,15 +26,19 @@ from front_proc.lifecycle import DORMANT, Event, State
 from front_proc.lock_service import LockService
 from front_proc.queue import FairQueue
 from front_proc.resource_settings import EffectiveSettings
-from front_proc.sessions import VI_ATTR_SEND_END_EN, Session
+from front_proc.sessions import VI_ATTR_SEND_END_EN, Client, Session
 from front_proc.spool import LongMessage, Overheard, Spool
 from front_proc.tickets import FREE_CALLS, WRITES, Outcome, Ticket, Traffic, failed
 from instrument_proc import pipe
+from instrument_proc.signs import Step
 from pyvisa_daemon.errors import ERRORS, Effect
 from pyvisa_daemon.program_message import contains_query
 
 #: The status of a command that a device clear has cut short.
 ABORTED = ERRORS["VI_ERROR_ABORT"].status
+
+#: The calls after which nothing is left of what their session has begun or not read.
+_ANEW = frozenset({"query", "query_block", "clear"})
 
 #: Where a process has a session, and at most one order.
 _WORKING = frozenset({State.READY, State.BUSY, State.ABORTING, State.RESYNC})
@@ -58,6 +65,8 @@ class Service:
         self._queue = FairQueue()
         self._hold = Hold()
         self._running: Ticket | None = None
+        #: While `_running` is a write: the read that the process goes on with, in the same order.
+        self._read: Ticket | None = None
         #: Who waits for the end of a ticket that is being aborted.
         self._aborts: list[tuple[Ticket, asyncio.Future[None]]] = []
         #: Seconds that a connection has which is made anew because there is no other way to empty it.
@@ -66,6 +75,7 @@ class Service:
         self._is_paused = False
         self._last_ticket = ERRAND
         self._queue_timer: asyncio.TimerHandle | None = None
+        self._looks_at = 0.0
         self._poll_timer: asyncio.TimerHandle | None = None
 
     @property
@@ -80,10 +90,14 @@ class Service:
 
     def submit(self, ticket: Ticket) -> None:
         """Accept a command; its outcome comes through `ticket.on_outcome`, perhaps at once."""
-        now = time.monotonic()
+        self.accept(ticket)
+        self.dispatch()
+
+    def accept(self, ticket: Ticket) -> None:
+        """`submit`, but nothing begins before the `dispatch` that has to follow: for several that came together."""
         self._last_ticket += 1
         ticket.number = self._last_ticket
-        ticket.queued_at = now
+        ticket.queued_at = time.monotonic()
         if ticket.call == "set_attribute" and self._is_local(ticket):
             ticket.traffic = Traffic.ASIDE
         refusal = self._refusal_at_once(ticket)
@@ -93,7 +107,6 @@ class Service:
             self._queue.add(ticket)
             if self._keeper.state in DORMANT:
                 self._keeper.wake()
-            self.dispatch()
 
     def _is_local(self, ticket: Ticket) -> bool:
         return ticket.arguments[0] in self.attributes.defaults
@@ -121,7 +134,7 @@ class Service:
         session = ticket.session
         if ticket.traffic is not Traffic.ANSWER or not session.ahead or _is_void(ticket):
             return False
-        is_first = self._queue.head(lambda other: other.session is session) in (None, ticket)
+        is_first = self._queue.next_of(session) in (None, ticket)
         if not is_first or (self._running is not None and self._running.session is session):
             return False
         count = ticket.arguments[0] if ticket.arguments else None
@@ -141,7 +154,7 @@ class Service:
         if running is not None and running.session is session:
             self.resume()
             if session.timeout_ms is None:  # nobody else would ever end it
-                self._loop.call_later(self._house.grace, self._cut, running)
+                self._loop.call_later(self._house.grace, self._cut, running.number)
         self._hold.left(session)
         self.events.left(session)
         self.locks.left(session)
@@ -158,9 +171,9 @@ class Service:
         self._keeper.abort(reason)
         await ended
 
-    def _cut(self, ticket: Ticket) -> None:
+    def _cut(self, number: int) -> None:
         """Its client is gone, and without a timeout it might run for ever."""
-        if self._running is ticket:
+        if self.running == number:
             self._keeper.cut("CLIENT_GONE", "the command's client left, and it had no timeout")
 
     def fail(self, belongs: Callable[[Ticket], bool], outcome: Outcome) -> None:
@@ -175,41 +188,30 @@ class Service:
         assert ticket.outcome is None, "a ticket ends once"
         ticket.outcome = outcome
         now = time.monotonic()
-        with self._guarded():
+        try:
             ticket.on_outcome(outcome)
-        for aborted, ended in self._aborts:
-            if aborted is ticket and not ended.done():
-                ended.set_result(None)
-        self._aborts = [(aborted, ended) for aborted, ended in self._aborts if aborted is not ticket]
+        except Exception as error:  # who asked may be in any state: the instrument's affairs must go on
+            self._house.note_fault(error)
+        if self._aborts:
+            self._tell_aborts(ticket)
         if isinstance(ticket.data, Spool):
             ticket.data.close()
         began = ticket.dispatched_at or now
         size = ticket.received + len(outcome.data)
-        self._record(ticket.session, ticket.command, outcome, began - ticket.queued_at, now - began, size)
+        self._record(ticket.session, ticket.describe(), outcome, began - ticket.queued_at, now - began, size)
 
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
-        """For telling whoever asked, who may be in any state: the instrument's affairs must go on."""
-        try:
-            yield
-        except Exception as error:
-            self._house.note_fault(error)
+    def _tell_aborts(self, ticket: Ticket) -> None:
+        for aborted, ended in self._aborts:
+            if aborted is ticket and not ended.done():
+                ended.set_result(None)
+        self._aborts = [(aborted, ended) for aborted, ended in self._aborts if aborted is not ticket]
 
     def _record(
-        self, session: Session, command: str, outcome: Outcome, waited: float, ran: float, size: int = 0
+        self, session: Session, describe: Callable[[], str], outcome: Outcome, waited: float, ran: float, size: int = 0
     ) -> None:
-        self._house.audit.record(
-            "command",
-            **session.client.who(),
-            resource=self._name,
-            generation=self._keeper.generation,
-            command=command,
-            outcome=outcome.token if outcome.failed else "ok",
-            effect=outcome.effect.value,
-            waited_ms=round(waited * 1000, 3),
-            ran_ms=round(ran * 1000, 3),
-            bytes=size,
-        )
+        token = outcome.token if outcome.failed else "ok"
+        fields = (session.client, self._name, self._keeper.generation, describe, token, outcome.effect)
+        self._house.audit.note("command", partial(_on_record, *fields, waited, ran, size))
 
     # Serving.
 
@@ -226,6 +228,8 @@ class Service:
 
     def dispatch(self) -> None:
         """Give the child its next order, if it is idle and somebody's turn has come."""
+        if not self._queue and self.events.poll_at is None:
+            return
         while self._keeper.state is State.READY and not self._errands.is_under_way:
             now = time.monotonic()
             if self._polls_now(now):
@@ -243,10 +247,10 @@ class Service:
     def _next(self) -> Ticket | None:
         holder = self._hold.holder
         if holder is None:
-            return self._queue.head()
+            return self._queue.first()
         ticket = self._queue.head(lambda other: other.session is holder or other.traffic is Traffic.ASIDE)
         if ticket is not None and self._hold.ends_with(ticket, self._may_ask(ticket)):
-            return self._queue.head()
+            return self._queue.first()
         return ticket
 
     def _may_ask(self, ticket: Ticket) -> bool:
@@ -285,14 +289,28 @@ class Service:
         ticket.dispatched_at = time.monotonic()
         if ticket.call in WRITES and self.marks_end:
             ticket.session.ahead.clear()  # a new message takes the place of an old answer (IEEE 488.2, 6.3.2.3)
-        elif ticket.call in ("query", "query_block", "clear"):
+        elif ticket.call in _ANEW and not ticket.session.is_fresh:
             ticket.session.begin(marks_end=self.marks_end)  # whatever was begun or unread, this is something new
         message = self._overheard(ticket) if ticket.call in WRITES else ticket.data
+        call, arguments = ticket.call, list(ticket.arguments)
+        read = self._read = self._read_behind(ticket)
+        if read is not None:
+            self._queue.take(read)
+            read.number, read.dispatched_at = ticket.number, ticket.dispatched_at
+            call, arguments = "write_read", list(read.arguments)
         changes = self.attributes.changes(ticket.session)
         self._keeper.fire(Event.DISPATCHED)
-        self._keeper.arm(self._limits.begin_time)
+        # The shorter of what it has to begin and what it has from then on: `prolongs` looks whether it has begun.
+        self._keeper.arm(min(self._limits.begin_time, self._call_time(ticket) or self._limits.begin_time))
         assert self._keeper.child is not None
-        self._keeper.child.run(pipe.Run(ticket.number, ticket.call, ticket.arguments, changes), message)
+        self._keeper.child.run(pipe.Run(ticket.number, call, arguments, changes), message)
+
+    def _read_behind(self, ticket: Ticket) -> Ticket | None:
+        """The read of a write's answer, if it is waiting already: the process then does both in one order."""
+        if ticket.call != "write" or ticket.session.ahead or isinstance(ticket.data, Spool):
+            return None
+        following = self._queue.next_of(ticket.session)
+        return following if following is not None and following.after is ticket else None
 
     def _overheard(self, ticket: Ticket) -> bytes | LongMessage:
         """What a write sends, of which is heard what it asks for: of a long one as it goes to the child."""
@@ -301,6 +319,7 @@ class Service:
 
         def hear(piece: bytes, is_last: bool) -> None:
             ticket.answers += session.lexer.feed(piece, ends=is_last and marks_end)
+            session.has_written = True
             if is_last:
                 ticket.answers = self._settings.hold.answers(ticket.beginning, ticket.answers)
                 ticket.is_unfinished = session.lexer.is_unfinished
@@ -317,32 +336,60 @@ class Service:
 
     def reported(self, report: pipe.Report) -> None:
         """The process says something."""
-        if isinstance(report, pipe.Happened):
-            with self._guarded():
+        running = self._running
+        if isinstance(report, pipe.Done | pipe.Piece):
+            if running is not None and report.ticket == running.number:
+                self._ticket_reported(report)
+                return
+            if report.ticket == ERRAND:
+                self._errands.reported(report)
+                return
+        elif isinstance(report, pipe.Happened):
+            try:
                 self.events.happened(report.event, report.attributes)
-        elif getattr(report, "ticket", None) == ERRAND:
-            self._errands.reported(report)
-        elif self._running is not None and getattr(report, "ticket", None) == self._running.number:
-            self._ticket_reported(self._running, report)
-        elif self._keeper.state in _WORKING:
+            except Exception as error:  # whoever is told may be in any state
+                self._house.note_fault(error)
+            return
+        if self._keeper.state in _WORKING:
             self._keeper.sent_garbage("it reports on a command that it does not have")
         # Anything else is of a command that had its outcome already: its process is to die.
 
-    def _ticket_reported(self, ticket: Ticket, report: pipe.Report) -> None:
-        match report:
-            case pipe.Done():
-                self._done(ticket, report)
-            case pipe.Piece():
-                self._prolong(ticket)
-                ticket.received += len(report.data)
-                self._hold.heard(ticket, report.data)
-                with self._guarded():
-                    ticket.on_piece(report.data)
-            case pipe.Started():
-                ticket.is_started = True
-                self._prolong(ticket)
-            case pipe.Written() | pipe.Progress():
-                self._prolong(ticket)
+    def _ticket_reported(self, report: pipe.Done | pipe.Piece) -> None:
+        if self._read is not None:
+            report = self._pair_reported(report)
+        ticket = self._running
+        assert ticket is not None
+        if isinstance(report, pipe.Done):
+            self._done(ticket, report)
+            return
+        self._prolong(ticket)
+        ticket.received += len(report.data)
+        self._hold.heard(ticket, report.data)
+        try:
+            ticket.on_piece(report.data)
+        except Exception as error:  # whoever is told may be in any state
+            self._house.note_fault(error)
+
+    def _pair_reported(self, report: pipe.Done | pipe.Piece) -> pipe.Done | pipe.Piece:
+        """Of a write and its read: what of it concerns the one that is running then."""
+        if isinstance(report, pipe.Piece):
+            self._write_is_done()
+        elif report.effect is Effect.DONE:
+            self._write_is_done()
+            if report.status < 0:  # what it did was the write's
+                return msgspec.structs.replace(report, effect=Effect.NONE)
+        return report
+
+    def _write_is_done(self) -> None:
+        """The process has gone on to the read that came with it."""
+        write, read, self._read = self._running, self._read, None
+        assert write is not None
+        assert read is not None
+        self._running = read
+        self._aborts = [(read if aborted is write else aborted, ended) for aborted, ended in self._aborts]
+        outcome = Outcome(value=len(write.data))
+        self._hold.ended(write, outcome, False, time.monotonic())
+        self.finish(write, outcome)
 
     def _done(self, ticket: Ticket, report: pipe.Done) -> None:
         outcome = Outcome(report.status, report.value, report.data, report.token, report.effect, report.text)
@@ -358,7 +405,7 @@ class Service:
         if outcome.failed:
             if ticket.traffic is not Traffic.ASIDE:
                 session.begin(marks_end=self.marks_end)
-            if not ticket.is_started:
+            if not self._may_have_acted(ticket):
                 self.attributes.are_unknown()
         elif ticket.call == "set_attribute":
             attribute, state = cast(tuple[int, pipe.State | bytes], ticket.arguments)
@@ -368,9 +415,12 @@ class Service:
             outcome = self.events.status_byte(ticket, outcome, mav)
         if report.status == LOST:
             session.generation = None
+        read, self._read = self._read, None
         self._running = None  # not before: a fault of ours on the way here costs this ticket its process, not its reply
         self.resume()
         self.finish(ticket, outcome)
+        if read is not None:
+            self.finish(read, failed("WRITE_FAILED"))
         if report.status == LOST:
             self._keeper.lost(report.text)
         else:
@@ -381,22 +431,34 @@ class Service:
     def distrust(self) -> None:
         """What the process says from here on is not read."""
         if self._running is not None:
-            self._running.is_started = True
+            self._running.is_doubtful = True
 
     def fail_running(self, token: str, text: str) -> None:
         """The process that had a command is dead."""
+        running = self._running
+        if self._read is not None and running is not None and self._step_of(running) is Step.WRITTEN:
+            self._write_is_done()
         ticket, self._running = self._running, None
+        read, self._read = self._read, None
         self._errands.forget()
         if ticket is None:
             return  # it ended while its process was being killed
         ticket.session.generation = None
-        effect = Effect.MAYBE if ticket.is_started else Effect.NONE
-        failure = failed(token, f"{self._name}: {text}", effect)
-        self._hold.ended(ticket, failure, ticket.is_started, time.monotonic())
+        may_have_acted = self._may_have_acted(ticket)
+        failure = failed(token, f"{self._name}: {text}", Effect.MAYBE if may_have_acted else Effect.NONE)
+        self._hold.ended(ticket, failure, may_have_acted, time.monotonic())
         self.finish(ticket, failure)
         # What it sent meanwhile it sent unknowing.
         outcome = failed("SESSION_RESET", f"{self._name}: not executed, {text}")
+        if read is not None:
+            self.finish(read, outcome)
         self.fail(lambda waiting: waiting.session is ticket.session, outcome)
+
+    def _step_of(self, ticket: Ticket) -> Step:
+        return self._keeper.step_of(ticket.number)[0]
+
+    def _may_have_acted(self, ticket: Ticket) -> bool:
+        return ticket.is_doubtful or self._step_of(ticket) >= Step.STARTED
 
     def fail_queued(self, refusal: Outcome) -> None:
         """Nothing that waits will be carried out."""
@@ -406,6 +468,20 @@ class Service:
             self.finish(ticket, refusal)
 
     # Deadlines, and clients that are slower than their instrument.
+
+    def prolongs(self) -> bool:
+        """The deadline is here: has the process more time by the signs of life that it has shown since?"""
+        if self._keeper.state not in (State.BUSY, State.RESYNC):
+            return False  # it is to end, whatever it does
+        running, now = self._running, time.monotonic()
+        number, limit = (ERRAND, self._errands.limit) if running is None else (running.number, self._call_time(running))
+        step, moment = self._keeper.step_of(number)
+        if running is not None and step is Step.TAKEN:
+            moment, limit = running.dispatched_at, self._limits.begin_time
+        if limit is not None and moment + limit <= now:
+            return False
+        self._keeper.arm(None if limit is None else moment + limit - now)
+        return True
 
     def _prolong(self, ticket: Ticket) -> None:
         """`ticket` has its time anew, unless its process is to die: that does not wait for what it still says."""
@@ -446,16 +522,22 @@ class Service:
         return somebody_waits and (self.locks.excludes(holder) or self._hold.is_over(now))
 
     def _watch_queue(self) -> None:
-        """Look again when the oldest ticket has waited too long, or a hold runs out, whichever is first."""
-        if self._queue_timer is not None:
-            self._queue_timer.cancel()
-        moments = [min(ticket.queued_at for ticket in self._queue) + self._limits.queue_time]
+        """Look again when the oldest ticket has waited too long, or a hold runs out, whichever is first.
+
+        A timer that is early by then is not moved: it looks, and is set anew."""
         now, hold_ends = time.monotonic(), self._hold.expires_at()
-        if hold_ends is not None and hold_ends > now and self._keeper.state is State.READY:
-            moments.append(hold_ends)
-        self._queue_timer = self._loop.call_later(max(0.001, min(moments) - now), self._look_at_queue)
+        if hold_ends is None or hold_ends <= now or self._keeper.state is not State.READY:
+            hold_ends = math.inf
+        if self._queue_timer is not None:
+            if self._looks_at <= hold_ends:
+                return
+            self._queue_timer.cancel()
+        oldest = min(ticket.queued_at for ticket in self._queue)
+        self._looks_at = min(oldest + self._limits.queue_time, hold_ends)
+        self._queue_timer = self._loop.call_later(max(0.001, self._looks_at - now), self._look_at_queue)
 
     def _look_at_queue(self) -> None:
+        self._queue_timer = None
         limit = self._limits.queue_time
         oldest = time.monotonic() - limit
         outcome = failed("QUEUE_TIMEOUT", f"waited {limit:g} s for {self._name}")
@@ -502,3 +584,28 @@ class Service:
 def _is_void(ticket: Ticket) -> bool:
     """Has the write failed that it depends on?"""
     return ticket.after is not None and ticket.after.outcome is not None and ticket.after.outcome.failed
+
+
+def _on_record(
+    client: Client,
+    resource: str,
+    generation: int,
+    describe: Callable[[], str],
+    outcome: str,
+    effect: Effect,
+    waited: float,
+    ran: float,
+    size: int,
+) -> dict[str, Any]:
+    """The audit's fields for a command. Called in the writer's thread."""
+    return {
+        **client.who(),
+        "resource": resource,
+        "generation": generation,
+        "command": describe(),
+        "outcome": outcome,
+        "effect": effect.value,
+        "waited_ms": round(waited * 1000, 3),
+        "ran_ms": round(ran * 1000, 3),
+        "bytes": size,
+    }

@@ -69,14 +69,21 @@ class Session:
     ahead: ReadAhead = field(default_factory=ReadAhead)
     #: The beginning of a message of its own was dropped: so must be the rest.
     is_cut_off: bool = False
+    #: Something was written since it was begun.
+    has_written: bool = False
     #: Told of the events that it has enabled: VISA's type, and attributes.
     on_event: Callable[[int, Attributes], None] = _ignore
 
     def begin(self, *, marks_end: bool) -> None:
-        """A new process has its resource open: nothing written or read before counts."""
+        """Nothing written or read before counts."""
         self.lexer = MessageLexer(marks_end=marks_end)
-        self.is_cut_off = False
+        self.is_cut_off = self.has_written = False
         self.ahead.clear()
+
+    @property
+    def is_fresh(self) -> bool:
+        """Would a `begin` change nothing?"""
+        return not (self.has_written or self.ahead or self.is_cut_off)
 
     def attribute(self, number: int) -> State | None:
         """A local attribute as this session has it; None if its library does not know it."""

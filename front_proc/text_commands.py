@@ -9,13 +9,14 @@ To add a command: a function and its row in COMMANDS; then its line in docs/refe
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from front_proc import status as status_report
 from front_proc.locks import LockKind
-from front_proc.sessions import VI_TMO_INFINITE
+from front_proc.sessions import VI_TMO_INFINITE, Session
 from front_proc.text_framing import answer, as_block, block_end, block_start, escape, unescape
 from pyvisa_daemon.errors import Failure
 from pyvisa_daemon.version import __version__
@@ -35,8 +36,7 @@ class Prefix(StrEnum):
     DAEMON = ".!."
 
 
-@dataclass(frozen=True, slots=True)
-class Arguments:
+class Arguments(msgspec.Struct, frozen=True):
     """A verb's argument as its row reads it: words, or a message for a resource."""
 
     words: tuple[str, ...] = ()
@@ -45,13 +45,22 @@ class Arguments:
 
 
 @dataclass(frozen=True, slots=True)
+class Exchange:
+    """What a verb has an instrument's process do: a row of `instrument_proc.calls`; its reply, from session, data and
+    value of what came of it."""
+
+    call: str
+    reply: Callable[["Conversation", Session, bytes, object], bytes]
+
+
+@dataclass(frozen=True)
 class Command:
     """One row of the table."""
 
     verb: str
     usage: str
     read: Callable[[str, bytes], Arguments]
-    run: Callable[["Conversation", Arguments], Awaitable[Reply]]
+    run: Callable[["Conversation", Arguments], Awaitable[Reply]] | Exchange
     help: str
     #: It changes something: without a terminator it is accepted from loopback only.
     acts: bool = False
@@ -62,7 +71,7 @@ class Command:
     #: The reply for people, from the reply for programs.
     show: Callable[[Any], Iterable[str]] | None = None
 
-    @property
+    @cached_property
     def syntax(self) -> str:
         return f"{self.verb} {self.usage}".rstrip()
 
@@ -104,6 +113,12 @@ def message(usage: str, argument: bytes) -> Arguments:
     return Arguments(target=target, message=argument)
 
 
+def resource_only(usage: str, argument: bytes) -> Arguments:
+    """`[RESOURCE]`, with nothing to send there."""
+    found = words(0, 1)(usage, argument).words
+    return Arguments(target=found[0] if found else None)
+
+
 def block_message(usage: str, argument: bytes) -> Arguments:
     """`[@RESOURCE] COMMAND #<n><len><bytes>`; the bytes may be anything."""
     start = block_start(argument)
@@ -142,28 +157,22 @@ async def close_resource(conversation: "Conversation", arguments: Arguments) -> 
     return "ok"
 
 
-async def query_resource(conversation: "Conversation", arguments: Arguments) -> Reply:
-    session = await conversation.session(arguments.target)
-    data = await conversation.execute(session, "query", conversation.terminated(session, arguments.message))
+def _answered(conversation: "Conversation", session: Session, data: bytes, _: object) -> bytes:
     return answer(conversation.stripped(session, data))
 
 
-async def write_resource(conversation: "Conversation", arguments: Arguments) -> Reply:
-    session = await conversation.session(arguments.target)
-    data = conversation.terminated(session, arguments.message)
-    return str(await conversation.execute_for_value(session, "write", data))
+def _counted(_: "Conversation", __: Session, ___: bytes, value: object) -> bytes:
+    return str(value).encode()
 
 
-async def read_resource(conversation: "Conversation", arguments: Arguments) -> Reply:
-    session = await conversation.session(*arguments.words)
-    data = await conversation.execute(session, "read_message")
-    return answer(conversation.stripped(session, data))
-
-
-async def query_binary(conversation: "Conversation", arguments: Arguments) -> Reply:
-    session = await conversation.session(arguments.target)
-    data = await conversation.execute(session, "query_block", conversation.terminated(session, arguments.message))
+def _as_block(_: "Conversation", __: Session, data: bytes, ___: object) -> bytes:
     return as_block(data)
+
+
+query_resource = Exchange("query", _answered)
+write_resource = Exchange("write", _counted)
+read_resource = Exchange("read_message", _answered)
+query_binary = Exchange("query_block", _as_block)
 
 
 async def timeout(conversation: "Conversation", arguments: Arguments) -> Reply:
@@ -190,7 +199,7 @@ async def termination(conversation: "Conversation", arguments: Arguments) -> Rep
 
 
 async def stb(conversation: "Conversation", _: Arguments) -> Reply:
-    return str(await conversation.execute_for_value(await conversation.session(), "read_stb"))
+    return str((await conversation.execute(await conversation.session(), "read_stb")).value)
 
 
 async def lock(conversation: "Conversation", arguments: Arguments) -> Reply:
@@ -224,7 +233,7 @@ async def clear(conversation: "Conversation", _: Arguments) -> Reply:
 
 
 async def trigger(conversation: "Conversation", _: Arguments) -> Reply:
-    await conversation.execute(await conversation.session(), "assert_trigger", arguments=[0])
+    await conversation.execute(await conversation.session(), "assert_trigger", [0])
     return "ok"
 
 
@@ -330,7 +339,7 @@ _PROGRAM = (
     Command("open_resource", "RESOURCE", words(1, 1), open_resource, "open or join it, make it the current one"),
     Command("query_resource", "[@RESOURCE] COMMAND", message, query_resource, "write, then read the answer", acts=True),
     Command("write_resource", "[@RESOURCE] COMMAND", message, write_resource, "write; the bytes written", acts=True),
-    Command("read_resource", "[RESOURCE]", words(0, 1), read_resource, "read an answer"),
+    Command("read_resource", "[RESOURCE]", resource_only, read_resource, "read an answer"),
     Command("hello", "[NAME]", words(0, 1), hello, "say who you are; the daemon's version and features"),
     Command("help", "[VERB]", words(0, 1), help_, "the commands, or one of them", show=_explained),
     Command("use", "RESOURCE", words(1, 1), use, "make a resource open here the current one"),
@@ -413,20 +422,22 @@ def find(prefix: Prefix, verb: str) -> Command:
     raise Failure("UNKNOWN_COMMAND", f"{prefix}{verb[:40]}: {hint}")
 
 
+_PREFIXES = {prefix.encode(): prefix for prefix in Prefix}
+
+
 def takes_block(line: bytes) -> bool:
     """Does the verb that `line` begins with take a binary block?"""
     try:
-        return find(Prefix(line[:3].decode()), line[3:].partition(b" ")[0].decode()).takes_block
-    except (ValueError, Failure):
+        return find(_PREFIXES[line[:3]], line[3:].partition(b" ")[0].decode()).takes_block
+    except (KeyError, ValueError, Failure):
         return False
 
 
 def parse(line: bytes) -> tuple[Prefix, Command, Arguments]:
     """A request's row and arguments. Raises Failure(UNKNOWN_COMMAND or BAD_ARGUMENT)."""
-    try:
-        prefix = Prefix(line[:3].decode("ascii"))
-    except ValueError as error:
-        raise Failure("UNKNOWN_COMMAND", "a line begins with .#. or ... or .!.") from error
+    prefix = _PREFIXES.get(line[:3])
+    if prefix is None:
+        raise Failure("UNKNOWN_COMMAND", "a line begins with .#. or ... or .!.")
     verb, _, argument = line[3:].partition(b" ")
     row = find(prefix, _text(verb))
     return prefix, row, row.read(prefix + row.syntax, argument)

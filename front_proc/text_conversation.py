@@ -6,18 +6,18 @@ Runs in the front, one for each connection that began with a prefix. Framing is 
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import msgspec
 
-from front_proc.audit import COMMAND_LIMIT
 from front_proc.events import RQS, SERVICE_REQUEST
 from front_proc.front import Front
 from front_proc.locks import LockKind
 from front_proc.sessions import VI_ATTR_TERMCHAR, VI_ATTR_TERMCHAR_EN, VI_ATTR_TMO_VALUE, Client, Session
-from front_proc.text_commands import PERSONS_NAMES, Arguments, Command, Prefix, find, parse, takes_block
+from front_proc.text_commands import PERSONS_NAMES, Arguments, Command, Exchange, Prefix, find, parse, takes_block
 from front_proc.text_framing import BLOCK_LIMIT, LINE_LIMIT, Request, RequestReader
-from front_proc.tickets import Outcome, Ticket
+from front_proc.tickets import Outcome, Ticket, drop, printable
 from instrument_proc.pipe import Argument
 from pyvisa_daemon.errors import Effect, Failure
 from pyvisa_daemon.program_message import count_answers
@@ -74,6 +74,8 @@ class Conversation:
         self._terminations: dict[Session, tuple[bytes, bytes]] = {}
         #: The sessions that wait for service requests, or did: set when one has come.
         self._requests: dict[Session, asyncio.Event] = {}
+        #: The request under way, and the task that serves it if it needs one.
+        self._request: Request | None = None
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         #: When the unfinished line at hand has to be whole.
@@ -95,17 +97,17 @@ class Conversation:
         """More bytes from the client."""
         if self._is_over:
             return
-        self._is_one_piece = not self._reader and self._task is None
+        self._is_one_piece = not self._reader and self._request is None
         self._reader.feed(data)
-        if self._task is None:
+        if self._request is None:
             self._next()
-        if self._task is not None and len(self._reader) > READ_AHEAD:
+        if self._request is not None and len(self._reader) > READ_AHEAD:
             self._line.pause()
 
     def at_end(self) -> None:
         """The client will send no more; it may still read."""
         self._is_at_end = True
-        if self._task is None:
+        if self._request is None:
             self._next()
 
     def left(self) -> None:
@@ -167,7 +169,9 @@ class Conversation:
         if not self._may_be_served(request.line):
             self._give_up(Failure("TOO_MANY_CLIENTS", "there is room for looking and for .!. only; try again later"))
             return
-        self._task = self._loop.create_task(self._serve(request))
+        self._request = request
+        if not self._exchanges(request):
+            self._task = self._loop.create_task(self._serve(request))
 
     def _may_be_served(self, line: bytes) -> bool:
         if self.front.may_work(self.client):
@@ -177,6 +181,50 @@ class Conversation:
         except Failure:
             return True  # its reply will say what is wrong with it
         return prefix is Prefix.DAEMON or row.verb in _WITHOUT_ROOM
+
+    def _exchanges(self, request: Request) -> bool:
+        """Give a request that is one call on the current session to the instrument at once: its reply is sent from the
+        outcome, and no task waits for it. False if it is anything else, or wrong."""
+        try:
+            prefix, row, arguments = self._parse(request.line)
+        except Failure:
+            return False
+        if not isinstance(row.run, Exchange) or prefix is Prefix.DAEMON:
+            return False
+        session = self.current if arguments.target is None else self._sessions.get(arguments.target)
+        if session is None or self.front.is_stopping:
+            return False
+        self._saw_person = self._saw_person or prefix is Prefix.PERSON
+        answer = _Answer()
+        on_outcome = partial(self._exchanged, request, row.run, session, answer)
+        data = self.terminated(session, arguments.message) if arguments.message else b""
+        session.resource.submit(Ticket(session, row.run.call, on_outcome, answer.add, (), data))
+        return True
+
+    def _exchanged(
+        self, request: Request, exchange: Exchange, session: Session, answer: "_Answer", outcome: Outcome
+    ) -> None:
+        if self._is_over:
+            return
+        try:
+            data = answer.whole(outcome.checked().data)
+            reply = exchange.reply(self, session, data, outcome.value)
+        except Failure as failure:
+            self._line.send(self._marked(error_line(failure), request, is_failed=True))
+        else:
+            self._line.send(self._marked(reply, request))
+        if self._line.has_room(self._ended):  # one reply at a time: who does not read gets no more
+            self._ended()
+
+    def _ended(self) -> None:
+        """The request under way is answered."""
+        self._request = self._task = None
+        if self._reader or self._is_at_end:
+            self._loop.call_soon(self._go_on)  # not before whoever told of the outcome is done with it
+
+    def _marked(self, reply: bytes, request: Request, *, is_failed: bool = False) -> bytes:
+        tag = (b"err " if is_failed else b"ok ") if self.is_tagged else b""
+        return tag + reply + request.terminator
 
     async def _serve(self, request: Request) -> None:
         is_failed = self._has_ticket = self._is_on_record = False
@@ -195,10 +243,9 @@ class Conversation:
         else:
             if self._is_on_record:
                 self._note(request, began, "ok", Effect.NONE)
-        tag = (b"err " if is_failed else b"ok ") if self.is_tagged else b""
-        self._line.send(tag + reply + request.terminator)
+        self._line.send(self._marked(reply, request, is_failed=is_failed))
         await self._line.sent()  # one reply at a time: who does not read gets no more
-        self._task = None
+        self._request = self._task = None
         self._go_on()
 
     def _note(self, request: Request, began: float, outcome: str, effect: Effect) -> None:
@@ -208,9 +255,9 @@ class Conversation:
             self.front.note_command(self.client, command, outcome, effect, self._loop.time() - began)
 
     def _go_on(self) -> None:
-        if not self._is_over and self._task is None:
+        if not self._is_over and self._request is None:
             self._next()
-            if self._task is None or len(self._reader) <= READ_AHEAD:
+            if self._request is None or len(self._reader) <= READ_AHEAD:
                 self._line.resume()
 
     async def _reply(self, request: Request) -> bytes:
@@ -222,6 +269,8 @@ class Conversation:
         if self.front.is_stopping and row.verb not in _WHILE_STOPPING:
             raise Failure("SHUTTING_DOWN")
         self._is_on_record = row.on_record
+        if isinstance(row.run, Exchange):
+            return await self._exchange(row.run, arguments)
         reply = await row.run(self, arguments)
         data = reply.encode() if isinstance(reply, str) else reply
         if prefix is Prefix.PERSON and row.show is not None and data[:1] in (b"[", b"{"):
@@ -307,42 +356,25 @@ class Conversation:
         """An answer without the read termination."""
         return data.removesuffix(self._terminations[session][0])
 
+    async def _exchange(self, exchange: Exchange, arguments: Arguments) -> bytes:
+        """As `_exchanges`, with a session that has to be looked for."""
+        session, answer = await self.session(arguments.target), _Answer()
+        data = self.terminated(session, arguments.message) if arguments.message else b""
+        outcome = await self.execute(session, exchange.call, (), data, answer.add)
+        return exchange.reply(self, session, answer.whole(outcome.data), outcome.value)
+
     async def execute(
-        self, session: Session, call: str, data: bytes = b"", *, arguments: Sequence[Argument] = ()
-    ) -> bytes:
-        """One call of the child's; its bytes. Raises Failure."""
-        pieces: list[bytes] = []
-        size = 0
-
-        def keep(piece: bytes) -> None:
-            nonlocal size
-            size += len(piece)
-            if size <= BLOCK_LIMIT:
-                pieces.append(piece)
-
-        outcome = await self._outcome(session, call, data, arguments, keep)
-        keep(outcome.data)
-        if size > BLOCK_LIMIT:
-            text = f"an answer of {size} bytes: here one has at most {BLOCK_LIMIT}; PyVISA programs take any"
-            raise Failure("VI_ERROR_ALLOC", text, Effect.DONE)
-        return b"".join(pieces)
-
-    async def execute_for_value(self, session: Session, call: str, data: bytes = b"") -> object:
-        """One call of the child's; its value. Raises Failure."""
-        return (await self._outcome(session, call, data, (), lambda _: None)).value
-
-    async def _outcome(
         self,
         session: Session,
         call: str,
-        data: bytes,
-        arguments: Sequence[Argument],
-        on_piece: Callable[[bytes], None],
+        arguments: Sequence[Argument] = (),
+        data: bytes = b"",
+        on_piece: Callable[[bytes], None] = drop,
     ) -> Outcome:
+        """One call of the child's. Raises Failure."""
         ended: asyncio.Future[Outcome] = self._loop.create_future()
         self._has_ticket = True
-        command = described(call, data, arguments)
-        ticket = Ticket(session, call, _settling(ended), on_piece, list(arguments), data, command=command)
+        ticket = Ticket(session, call, _settling(ended), on_piece, arguments, data)
         session.resource.submit(ticket)
         return (await ended).checked()
 
@@ -371,7 +403,7 @@ class Conversation:
                 raise Failure("VI_ERROR_TMO", f"no service request within {timeout_ms} ms") from error
             happened.clear()
             try:
-                stb = await self.execute_for_value(session, "read_stb")
+                stb = (await self.execute(session, "read_stb")).value
             except Failure:
                 happened.set()  # nobody has seen it yet
                 raise
@@ -388,6 +420,32 @@ class Conversation:
         self._requests[session] = happened
 
 
+class _Answer:
+    """An answer, put together from its pieces."""
+
+    __slots__ = ("_pieces", "_size")
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def add(self, piece: bytes) -> None:
+        """One more; what would be too long is counted and dropped."""
+        self._size += len(piece)
+        if self._size <= BLOCK_LIMIT:
+            self._pieces.append(piece)
+
+    def whole(self, last: bytes) -> bytes:
+        """All of it, `last` being the last piece. Raises Failure if it is too long."""
+        if not self._pieces and len(last) <= BLOCK_LIMIT:
+            return last
+        self.add(last)
+        if self._size > BLOCK_LIMIT:
+            text = f"an answer of {self._size} bytes: here one has at most {BLOCK_LIMIT}; PyVISA programs take any"
+            raise Failure("VI_ERROR_ALLOC", text, Effect.DONE)
+        return b"".join(self._pieces)
+
+
 def _settling(ended: "asyncio.Future[Outcome]") -> Callable[[Outcome], None]:
     """Gives `ended` its outcome, unless nobody waits for it any more."""
 
@@ -396,17 +454,6 @@ def _settling(ended: "asyncio.Future[Outcome]") -> Callable[[Outcome], None]:
             ended.set_result(outcome)
 
     return settle
-
-
-def described(call: str, data: bytes, arguments: Sequence[Argument] = ()) -> str:
-    """A command for the audit: the call, its arguments, and what it sends as far as it is text."""
-    words = [printable(argument) if isinstance(argument, bytes) else str(argument) for argument in arguments]
-    return " ".join([call, *words, printable(data)]).rstrip()[: 2 * COMMAND_LIMIT]
-
-
-def printable(data: bytes) -> str:
-    """Bytes for the audit, as far as they are text, and cut."""
-    return data[:COMMAND_LIMIT].decode("utf-8", "backslashreplace").rstrip("\r\n")
 
 
 def error_line(failure: Failure) -> bytes:

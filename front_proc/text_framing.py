@@ -6,7 +6,8 @@ inside the block and ends with the terminator behind it.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from pyvisa_daemon.errors import Failure
 
@@ -21,8 +22,7 @@ _TOKENS = re.compile(rb"""\"[^\"]*\"|'[^']*'|[\"']|[ ,](?=#[1-9])""")
 _VERB_SIZE = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """One request: its line, the terminator that it came with (LF, CR LF or nothing), and where its block begins."""
 
     line: bytes
@@ -103,6 +103,8 @@ class RequestReader:
 
     def _look_for_block(self) -> None:
         """Note where the block of the line under way begins and ends, if it has one and its header is whole."""
+        if self._buffer.find(b"#", 3) < 0:  # not that of the prefix
+            return
         line_end = self._buffer.find(b"\n", self._searched)
         end = LINE_LIMIT if line_end < 0 else min(line_end, LINE_LIMIT)
         if not self._takes_block(bytes(self._buffer[: min(end, _VERB_SIZE)])):

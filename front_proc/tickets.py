@@ -4,15 +4,20 @@ Pure: no I/O, no clock. Runs in the front. A Ticket waits in a resource's queue,
 ends by `Service.finish`, the only place that calls `on_outcome`.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from enum import Enum
+from functools import partial
+
+import msgspec
 
 from front_proc.sessions import Session
 from front_proc.spool import Spool
 from instrument_proc.pipe import Argument, State
 from pyvisa_daemon.errors import ERRORS, Effect, Failure
 from pyvisa_daemon.functions import FUNCTIONS
+
+#: Bytes of a command that are recorded.
+COMMAND_LIMIT = 1024
 
 
 class Traffic(Enum):
@@ -40,8 +45,7 @@ WRITES = frozenset({"write", "buffer_write"})
 FREE_CALLS = frozenset({"get_attribute", "enable_event", "disable_event"})
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """How a command ended. `status` is VISA's: negative failed, then `token`, `effect` and `text` say more."""
 
     status: int = 0
@@ -68,23 +72,20 @@ def failed(token: str, text: str = "", effect: Effect = Effect.NONE) -> Outcome:
     return Outcome(kind.status, token=token, effect=effect, text=text or kind.meaning)
 
 
-def _drop(_: bytes) -> None:
+def drop(_: bytes) -> None:
     """For an answer without pieces."""
 
 
-@dataclass(slots=True, eq=False, weakref_slot=True)
-class Ticket:
+class Ticket(msgspec.Struct, eq=False, weakref=True):
     """A command for the child. Times are monotonic seconds."""
 
     session: Session
     call: str  # a row of instrument_proc.calls.CALLS
     on_outcome: Callable[[Outcome], None]
     #: Takes the answer's pieces ahead of its end.
-    on_piece: Callable[[bytes], None] = _drop
-    arguments: list[Argument] = field(default_factory=list)
+    on_piece: Callable[[bytes], None] = drop
+    arguments: Sequence[Argument] = ()
     data: bytes | Spool = b""
-    #: For the audit: what was asked, in the words of the text protocol.
-    command: str = ""
     #: Carried out only if this one succeeded.
     after: "Ticket | None" = None
     traffic: Traffic = Traffic.MESSAGE
@@ -94,11 +95,17 @@ class Ticket:
     number: int = 0
     queued_at: float = 0.0
     dispatched_at: float = 0.0
-    #: The instrument may have acted: the child said `started`.
-    is_started: bool = False
+    #: Its process cannot be believed, so the instrument may have acted.
+    is_doubtful: bool = False
     #: Bytes of the answer that came as pieces.
     received: int = 0
     outcome: Outcome | None = None
+
+    def describe(self) -> Callable[[], str]:
+        """What gives its words for the audit when they are wanted, and keeps no long message till then."""
+        head = (self.data.head if isinstance(self.data, Spool) else self.data)[:COMMAND_LIMIT]
+        arguments = [each[:COMMAND_LIMIT] if isinstance(each, bytes) else each for each in self.arguments]
+        return partial(described, self.call, head, arguments)
 
     @property
     def beginning(self) -> bytes:
@@ -109,3 +116,14 @@ class Ticket:
 
     def __post_init__(self) -> None:
         self.traffic = _TRAFFIC.get(self.call, Traffic.MESSAGE)
+
+
+def described(call: str, data: bytes, arguments: Sequence[Argument] = ()) -> str:
+    """A command for the audit: the call, its arguments, and what it sends as far as it is text."""
+    words = [printable(argument) if isinstance(argument, bytes) else str(argument) for argument in arguments]
+    return " ".join([call, *words, printable(data)]).rstrip()[: 2 * COMMAND_LIMIT]
+
+
+def printable(data: bytes) -> str:
+    """Bytes for the audit, as far as they are text, and cut."""
+    return data[:COMMAND_LIMIT].decode("utf-8", "backslashreplace").rstrip("\r\n")

@@ -15,9 +15,10 @@ from typing import Any
 
 from front_proc.front import Front
 from front_proc.locks import LockKind
+from front_proc.service import Service
 from front_proc.sessions import VI_ATTR_RSRC_LOCK_STATE, VI_TMO_INFINITE, Client, Session
 from front_proc.spool import Spool
-from front_proc.text_conversation import Line, described
+from front_proc.text_conversation import Line
 from front_proc.tickets import Outcome, Ticket
 from instrument_proc.pipe import Argument
 from pyvisa_daemon import wire
@@ -86,6 +87,11 @@ class WireConversation:
         self._tickets: dict[int, Ticket] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._opened_by: dict[int, int] = {}
+        #: Writes under way that a read names, and replies to such: they go out with the next one.
+        self._named: set[int] = set()
+        self._held = b""
+        #: The services that have commands from the bytes at hand, and have not begun them.
+        self._accepting: list[Service] = []
 
     def received(self, data: bytes) -> None:
         """More bytes from the client."""
@@ -96,6 +102,10 @@ class WireConversation:
                 self._obey(wire.decode_request(message))
         except (FrameError, wire.DecodeError) as error:
             self._refuse(Failure("BAD_PROTOCOL", f"not a message of the wire: {error}"))
+        # What came together begins together: a write and the read of its answer are then one order to the process.
+        accepting, self._accepting = self._accepting, []
+        for service in accepting:
+            service.dispatch()
 
     def at_end(self) -> None:
         """A program of ours never half-closes: it is gone."""
@@ -119,7 +129,8 @@ class WireConversation:
         self._line.end()
 
     def _send(self, message: wire.Answer) -> None:
-        self._line.send(wire.encode(message))
+        held, self._held = self._held, b""
+        self._line.send(held + wire.encode(message))
 
     def _obey(self, request: wire.Hello | wire.Request) -> None:
         if isinstance(request, wire.Hello) != (not self._is_welcome):
@@ -220,7 +231,6 @@ class WireConversation:
             give,
             arguments,
             data,
-            command=described(call, data.head if isinstance(data, Spool) else data, arguments),
         )
         if isinstance(request, wire.Write):
             self._written[session] = (request.id, ticket)
@@ -229,10 +239,16 @@ class WireConversation:
             if number == request.after and written is None:
                 raise Failure("WRITE_FAILED")
             ticket.after = written if number == request.after else None
+            if ticket.after is not None and ticket.after.outcome is None:
+                self._named.add(request.after)
         self._tickets[request.id] = ticket
-        session.resource.submit(ticket)
+        self._accepting.append(session.resource.service)
+        session.resource.service.accept(ticket)
 
     def _abandon(self, request: wire.Abandon) -> None:
+        if self._held:  # the read may go on for long, and who waits for it no more may want the write's outcome
+            held, self._held = self._held, b""
+            self._line.send(held)
         ticket, task = self._tickets.get(request.id), self._tasks.get(request.id)
         if ticket is not None:
             ticket.session.resource.service.abandon(ticket)
@@ -249,7 +265,12 @@ class WireConversation:
     def _ended(self, number: int, outcome: Outcome) -> None:
         self._tickets.pop(number, None)
         value: wire.Value = list(outcome.value) if isinstance(outcome.value, list) else outcome.value
-        self._send(wire.Reply(number, outcome.status, value, outcome.data, outcome.token, outcome.effect, outcome.text))
+        reply = wire.Reply(number, outcome.status, value, outcome.data, outcome.token, outcome.effect, outcome.text)
+        if number in self._named and not outcome.failed:
+            self._held += wire.encode(reply)  # whoever waits for the read has no use for it before
+        else:
+            self._send(reply)
+        self._named.discard(number)
 
     def _fail(self, number: int, failure: Failure) -> None:
         self._send(wire.Reply(number, failure.status, token=failure.token, effect=failure.effect, text=failure.text))

@@ -7,6 +7,7 @@ calls                the table of VISA calls
 visa_session         the session: PyVISA's functions in the terms of the pipe, and
 standard_attributes  what every session has though its library may not know it
 libraries            how the VISA libraries are loaded, asked and mended
+lean_imports         how they are kept from importing what no instrument needs
 failures             whatever they do to say that a call failed, as one kind of error
 simulated            pyvisa-sim with what it lacks (with simulated_session, simulated_instrument)
 guard                never outlive the front; never share an instrument with a forgotten child

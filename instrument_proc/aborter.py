@@ -22,9 +22,11 @@ class Aborter:
         self._lock = threading.Lock()
         self._ticket: int | None = None
         self._is_cleared = False
+        self.is_listening = False
 
     def start(self, clear: Callable[[], object]) -> None:
         """Listen from now on; `clear` is viClear."""
+        self.is_listening = True
         threading.Thread(target=self._listen, args=(clear,), name="aborter", daemon=True).start()
 
     @contextmanager
@@ -45,7 +47,7 @@ class Aborter:
 
     def check(self) -> None:
         """Raises AbortedError if the device was cleared: what was written may be lost, and nothing is to follow."""
-        if self._was_cleared():
+        if self.is_listening and self._was_cleared():
             raise AbortedError
 
     def _was_cleared(self) -> bool:

@@ -9,9 +9,8 @@ its row in CALLS; then its handlers in `front_proc`.
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from itertools import chain
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pyvisa.constants import ResourceAttribute, SerialTermination, StatusCode
 
@@ -23,14 +22,16 @@ from pyvisa_daemon.framing import PIECE_SIZE
 from pyvisa_daemon.functions import FUNCTIONS, Function
 from pyvisa_daemon.program_message import BlockScanner
 
+#: viRead's status where its count ended it: a plain number, for it is looked at with every read.
+_MAX_COUNT = int(StatusCode.success_max_count_read)
+
 #: viRead's count in the reads whose length nobody knows.
 CHUNK = 1 << 16
 
 _DIGITS = tuple(b"%d" % digit for digit in range(1, 10))
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """What a call gives: a VISA status that is no error, and a value or bytes."""
 
     status: int = StatusCode.success
@@ -110,11 +111,17 @@ def read(exchange: Exchange, count: int) -> Result:
     while True:
         data, status = exchange.session.read(min(count, PIECE_SIZE))
         count -= len(data)
-        if status != StatusCode.success_max_count_read or count <= 0:
+        if status != _MAX_COUNT or count <= 0:
             break
         exchange.tell.piece(data)
     exchange.dirty = False
     return Result(status=status, data=data)
+
+
+def write_read(exchange: Exchange, count: int) -> Result:
+    """viWrite, then viRead of at most `count` bytes. `effect` is that of the write, whichever failed."""
+    exchange.write()
+    return read(exchange, count)
 
 
 def read_message(exchange: Exchange) -> Result:
@@ -181,19 +188,23 @@ _Chunks = Iterator[tuple[bytes, int | None]]
 
 def _message(session: VisaSession) -> _Chunks:
     """To END, or to the termination character behind the blocks that the message may hold: one in a block is data."""
+    data, status = session.read(CHUNK)
+    if status != _MAX_COUNT and b"#" not in data:  # most are short, and without a block
+        yield data, status
+        return
     scanner = BlockScanner()
     while True:
-        data, status = session.read(CHUNK)
         scanner.feed(data)
         while scanner.missing and not session.marks_end:
             yield data, None
             with _termination_off(session):
                 data, status = session.read(min(scanner.missing, PIECE_SIZE))
             scanner.feed(data)
-        if status != StatusCode.success_max_count_read and (session.marks_end or not scanner.is_in_block):
+        if status != _MAX_COUNT and (session.marks_end or not scanner.is_in_block):
             yield data, status
             return
         yield data, None
+        data, status = session.read(CHUNK)
 
 
 def _block(beginning: bytes) -> range | None:
@@ -325,6 +336,7 @@ CALLS: dict[str, Callable[..., Result]] = {
     **{name: _passed(function) for name, function in FUNCTIONS.items()},
     "write": write,
     "read": read,
+    "write_read": write_read,
     "read_message": read_message,
     "read_ahead": read_ahead,
     "query": query,

@@ -4,9 +4,8 @@ Runs in a process of its own, on one thread: while a VISA call hangs here, nothi
 the front's deadline and the kernel do the rest (see `guard`).
 """
 
-import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 
 import pyvisa.resources  # noqa: F401 - a warm child has imported all that an open needs
@@ -17,31 +16,35 @@ from instrument_proc import pipe
 from instrument_proc.aborter import Aborter
 from instrument_proc.calls import CALLS, WRITES, Exchange, Result
 from instrument_proc.failures import AbortedError, CallError
+from instrument_proc.front_line import FrontLine
 from instrument_proc.guard import DeathPipe, ResourceBusyError, bound_orphan_close, lock_resource
 from instrument_proc.libraries import canonical, find_all, load
+from instrument_proc.signs import Signs, Step
 from instrument_proc.visa_session import VisaSession
-from pyvisa_daemon.framing import FRAME_LIMIT, FrameError
+from pyvisa_daemon.framing import FrameError
 
 
 class Child:
     """Serves one front over `connection`."""
 
-    def __init__(self, connection: Connection, death: DeathPipe, aborts: Connection, library: str) -> None:
-        self._connection = connection
-        self._death = death
+    def __init__(
+        self, connection: Connection, death: DeathPipe, aborts: Connection, signs: Signs, library: str
+    ) -> None:
+        self._front = FrontLine(connection, death)
+        self._teller = _Teller(signs, self._front)
         self._aborter = Aborter(aborts)
         self._session: VisaSession | None = None
         self._lock: int | None = None
         self._library: highlevel.VisaLibraryBase | None = None
-        #: A library may tell of events from a thread of its own.
-        self._sending = threading.Lock()
-        self._send(pipe.Warm(self._warm_up(library)))
+        death.arm()  # loading a library is foreign code, too
+        trouble = self._warm_up(library)
+        death.disarm()
+        self._front.send(pipe.Warm(trouble))
 
     def _warm_up(self, specification: str) -> str:
         """Load what an open will want, and keep it; why that failed, if it did."""
         try:
-            with self._death.armed():
-                self._library = load(specification)
+            self._library = load(specification, resource=None)
         except CallError as error:
             return f"the VISA library {specification!r} cannot be loaded: {error.text}"
         return ""
@@ -51,11 +54,9 @@ class Child:
         is_over = False
         try:
             while not is_over:
-                order = pipe.decode_order(self._connection.recv_bytes(FRAME_LIMIT))
+                order = self._front.next()
                 is_over = isinstance(order, pipe.Close)
-                with self._death.armed():
-                    report = self._obey(order)
-                self._send(report)
+                self._front.send(self._obey(order))
         except (EOFError, ConnectionError):
             bound_orphan_close()
             self._close()
@@ -63,7 +64,7 @@ class Child:
     def _obey(self, order: pipe.Order) -> pipe.Report:
         """Carry out one order; the report that ends it."""
         match order:
-            case pipe.Run():
+            case pipe.Run():  # first, for the time it takes
                 return self._run(order)
             case pipe.Part():
                 raise FrameError("data that belongs to no order")
@@ -76,10 +77,6 @@ class Child:
             case pipe.Close():
                 self._close()
                 return pipe.Closed()
-
-    def _send(self, report: pipe.Report) -> None:
-        with self._sending:
-            self._connection.send_bytes(pipe.encode(report))
 
     def _name(self, resource: str) -> pipe.Named:
         try:
@@ -101,7 +98,7 @@ class Child:
             for attribute, state in order.attributes:
                 self._session.set_attribute(attribute, state)
             for event in order.events:
-                self._session.enable_event(event, _Teller(0, self._send).happened)
+                self._session.enable_event(event, self._teller.happened)
         except CallError as error:
             return pipe.Opened(error.status, error.token, error.text, False, [])
         if self._session.can_abort:
@@ -110,37 +107,39 @@ class Child:
 
     def _run(self, order: pipe.Run) -> pipe.Done:
         assert self._session is not None, "the front runs nothing before Opened"
-        data = self._data(order)
-        exchange = Exchange(self._session, data, _Teller(order.ticket, self._send))
+        data = self._parts(order.following) if order.following else (order.data,)
+        self._teller.ticket = order.ticket
+        exchange = Exchange(self._session, data, self._teller)
         try:
-            with self._aborter.may_abort(order.ticket):
-                for attribute, state in order.attributes:
-                    self._session.set_attribute(attribute, state)
-                self._aborter.check()
-                self._send(pipe.Started(order.ticket))
-                result: Result = CALLS[order.call](exchange, *order.arguments)
-                if order.call in WRITES:
-                    self._aborter.check()
-        except AbortedError as error:
-            return pipe.Done(
-                order.ticket, error.status, token=error.token, effect=exchange.effect_of(error), text=error.text
-            )
+            if self._aborter.is_listening:
+                with self._aborter.may_abort(order.ticket):
+                    result = self._carry_out(order, exchange)
+            else:
+                result = self._carry_out(order, exchange)
         except CallError as error:
+            is_dirty = exchange.dirty and not isinstance(error, AbortedError)  # the device was cleared
             effect = exchange.effect_of(error)
             return pipe.Done(
-                order.ticket, error.status, token=error.token, effect=effect, dirty=exchange.dirty, text=error.text
+                order.ticket, error.status, token=error.token, effect=effect, dirty=is_dirty, text=error.text
             )
         finally:
             deque(data, maxlen=0)  # what of it was not wanted is not the next order
         return pipe.Done(order.ticket, result.status, result.value, result.data, dirty=exchange.dirty)
 
-    def _data(self, order: pipe.Run) -> Iterator[bytes]:
-        """The data of an order, each piece as soon as it is there."""
-        left = order.following
-        if order.data or not left:
-            yield order.data
+    def _carry_out(self, order: pipe.Run, exchange: Exchange) -> Result:
+        for attribute, state in order.attributes:
+            exchange.session.set_attribute(attribute, state)
+        self._aborter.check()
+        self._teller.progress()  # from here on the instrument may act
+        result: Result = CALLS[order.call](exchange, *order.arguments)
+        if order.call in WRITES:
+            self._aborter.check()
+        return result
+
+    def _parts(self, left: int) -> Iterator[bytes]:
+        """The data of an order that follows it, each piece as soon as it is there."""
         while left:
-            part = pipe.decode_order(self._connection.recv_bytes(FRAME_LIMIT))
+            part = self._front.next()
             assert isinstance(part, pipe.Part), "the front sends all parts of an order before the next one"
             left -= len(part.data)
             yield part.data
@@ -155,23 +154,24 @@ class Child:
 
 
 class _Teller:
-    """Tells the front of one order."""
+    """Tells the front of the order that is being carried out, whose number is `ticket`."""
 
-    def __init__(self, ticket: int, send: Callable[[pipe.Report], None]) -> None:
-        self._ticket = ticket
-        self._send = send
+    def __init__(self, signs: Signs, front: FrontLine) -> None:
+        self.ticket = 0
+        self._signs = signs
+        self._front = front
 
     def progress(self) -> None:
-        self._send(pipe.Progress(self._ticket))
+        self._signs.show(self.ticket, Step.STARTED)
 
     def written(self) -> None:
-        self._send(pipe.Written(self._ticket))
+        self._signs.show(self.ticket, Step.WRITTEN)
 
     def piece(self, data: bytes) -> None:
-        self._send(pipe.Piece(self._ticket, data))
+        self._front.send(pipe.Piece(self.ticket, data))
 
     def happened(self, event: int, attributes: pipe.Attributes) -> None:
-        self._send(pipe.Happened(event, attributes))
+        self._front.send(pipe.Happened(event, attributes))
 
 
 def _locked(lock_file: str) -> int:

@@ -74,6 +74,8 @@ class AbortedError(CallError):
 
 def translate(error: Exception, otherwise: StatusCode = StatusCode.error_system_error) -> CallError:
     """What a library raised, as a VISA status; `otherwise` for what no row knows."""
+    if isinstance(error, CallError):
+        return error
     if isinstance(error, errors.VisaIOError):
         return CallError(error.error_code)
     words = _in_a_line(str(error))

@@ -16,7 +16,6 @@ import fcntl
 import os
 import signal
 import sys
-from collections.abc import Iterator
 
 #: Linux's fcntl to choose the signal of O_ASYNC; not in Python's fcntl module.
 _F_SETSIG = 10
@@ -47,25 +46,24 @@ class DeathPipe:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         os.set_blocking(fd, False)
-        self._disarmed = fcntl.fcntl(fd, fcntl.F_GETFL)
+        self._flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+        self.is_armed = False
         fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(fd, _F_SETSIG, signal.SIGKILL)
 
-    @contextlib.contextmanager
-    def armed(self) -> Iterator[None]:
-        """Within this, the front's death is this process's death, at once."""
-        fcntl.fcntl(self._fd, fcntl.F_SETFL, self._disarmed | os.O_ASYNC)
-        try:
-            self._die_with_the_front()
-            yield
-        finally:
-            fcntl.fcntl(self._fd, fcntl.F_SETFL, self._disarmed)
-
-    def _die_with_the_front(self) -> None:
+    def arm(self) -> None:
+        """From now on the front's death is this process's death, at once."""
+        self.is_armed = True
+        fcntl.fcntl(self._fd, fcntl.F_SETFL, self._flags | os.O_ASYNC)
         # The signal comes for what happens after arming; what happened before is seen here.
         with contextlib.suppress(BlockingIOError):
             if os.read(self._fd, 1) == b"":
                 os.kill(os.getpid(), signal.SIGKILL)
+
+    def disarm(self) -> None:
+        """The front's death is told by the end of the other pipe."""
+        self.is_armed = False
+        fcntl.fcntl(self._fd, fcntl.F_SETFL, self._flags)
 
 
 def bound_orphan_close() -> None:

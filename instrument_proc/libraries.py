@@ -5,29 +5,68 @@ Runs in the child. Nothing above this file and `visa_session` knows which librar
 To mend another library's quirk: a hook beside `after_open`; what it lacks altogether, as in `simulated`.
 """
 
+import contextlib
 import errno
+import functools
+import importlib
 import select
 import socket
 import sys
 import time
+from collections.abc import Callable
 from types import SimpleNamespace
 
 from pyvisa import highlevel, rname
 from pyvisa.constants import InterfaceType, StatusCode
-from pyvisa.ctwrapper.highlevel import IVIVisaLibrary
 from pyvisa.typing import VISASession
 
 from instrument_proc.failures import NOT_REACHED, CallError, attempt, checked
+from instrument_proc.lean_imports import lean
+
+#: Modules of pyvisa-py that only some kinds of resources need, in the order in which it imports them itself. That of
+#: USB looks for libusb as it is imported, for which Python starts a compiler.
+_SESSIONS = ("pyvisa_py.serial", "pyvisa_py.usb", "pyvisa_py.prologix", "pyvisa_py.gpib")
+
+#: Which of them each kind needs; one that is not here may need any.
+_NEEDED: dict[InterfaceType, tuple[str, ...]] = {
+    InterfaceType.tcpip: (),
+    InterfaceType.vicp: (),
+    InterfaceType.asrl: ("pyvisa_py.serial",),
+    InterfaceType.usb: ("pyvisa_py.usb",),
+    InterfaceType.gpib: ("pyvisa_py.serial", "pyvisa_py.prologix", "pyvisa_py.gpib"),
+}
 
 
-def load(specification: str) -> highlevel.VisaLibraryBase:
+def load(specification: str, resource: str | None = "?*") -> highlevel.VisaLibraryBase:
     """The VISA library that `pyvisa.ResourceManager(specification)` would use, without its warnings; pyvisa-sim's with
-    what it lacks."""
+    what it lacks. It has imported what it needs for `resource`: for every one that there may be, or None at all."""
     opener = _open_simulated if specification.endswith("@sim") else highlevel.open_visa_library
-    library = attempt(lambda: opener(specification), StatusCode.error_library_not_found)
+    library = attempt(lambda: _opened(opener, specification, resource), StatusCode.error_library_not_found)
     library.issue_warning_on = set()
     _mend_clock()
     return library
+
+
+def _opened(
+    opener: Callable[[str], highlevel.VisaLibraryBase], specification: str, resource: str | None
+) -> highlevel.VisaLibraryBase:
+    needed = () if resource is None else _NEEDED.get(kind_of(resource)[0], _SESSIONS)
+    try:
+        with lean(absent=_SESSIONS):
+            library = opener(specification)
+    except ValueError:  # "no such library", perhaps because it cannot do without
+        return opener(specification)
+    if "pyvisa_py.highlevel" in sys.modules:
+        for module in needed:
+            _add(module)
+    return library
+
+
+@functools.cache
+def _add(module: str) -> None:
+    """Import one of _SESSIONS, by which it is known to pyvisa-py; what that needs may not be installed."""
+    with contextlib.suppress(Exception):  # as in pyvisa-py
+        importlib.import_module(module)
 
 
 #: Where pyvisa-py reckons its timeouts by the wall clock: a step of it would end a read, or keep it for an hour.
@@ -102,8 +141,13 @@ def _socket_of(library: highlevel.VisaLibraryBase, handle: VISASession) -> socke
     return interface if isinstance(interface, socket.socket) else None
 
 
+#: Bytes that pyvisa-py asks a socket for at once; its own 4096 make long answers slow.
+RECEIVE_SIZE = 1 << 18
+
+
 def after_open(library: highlevel.VisaLibraryBase, handle: VISASession) -> None:
-    """pyvisa-py opens a refused port "successfully", and leaves Nagle's algorithm on (44 ms a query)."""
+    """pyvisa-py opens a refused port "successfully", leaves Nagle's algorithm on (44 ms for a write and a query), and
+    receives in small pieces."""
     interface = _socket_of(library, handle)
     if interface is None:
         return
@@ -112,12 +156,22 @@ def after_open(library: highlevel.VisaLibraryBase, handle: VISASession) -> None:
         library.close(handle)
         raise CallError(NOT_REACHED, f"cannot connect: {errno.errorcode.get(refusal, refusal)}")
     interface.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    getattr(library, "sessions", {})[handle].max_recv_size = RECEIVE_SIZE
 
 
 def clears_while_waiting(library: highlevel.VisaLibraryBase) -> bool:
     """May one thread call viClear while another waits in viRead? Vendors' libraries are made for several threads; in
     pyvisa-py both would read from the same connection."""
-    return getattr(library, "clears_while_waiting", isinstance(library, IVIVisaLibrary))
+    return getattr(library, "clears_while_waiting", _is_vendors(library))
+
+
+def _is_vendors(library: highlevel.VisaLibraryBase) -> bool:
+    wrapper = sys.modules.get("pyvisa.ctwrapper.highlevel")  # a child without such a library is without ctypes
+    return wrapper is not None and isinstance(library, wrapper.IVIVisaLibrary)
+
+
+#: tcpi_state, the first byte of Linux's struct tcp_info, of a connection that neither side has ended.
+_TCP_ESTABLISHED = 1
 
 
 def peer_has_closed(library: highlevel.VisaLibraryBase, handle: VISASession) -> bool:
@@ -125,8 +179,10 @@ def peer_has_closed(library: highlevel.VisaLibraryBase, handle: VISASession) -> 
     interface = _socket_of(library, handle)
     if interface is None:
         return False
-    readable, _, _ = select.select([interface], [], [], 0)
     try:
+        if interface.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_ESTABLISHED:
+            return False
+        readable, _, _ = select.select([interface], [], [], 0)
         return bool(readable) and interface.recv(1, socket.MSG_PEEK) == b""
     except OSError:
         return True

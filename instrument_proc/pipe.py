@@ -1,11 +1,12 @@
 """The pipe: what the front and one child say to each other over a multiprocessing Pipe.
 
-Plain bytes in length-prefixed frames (see `pyvisa_daemon.framing`), MessagePack inside, never a pickled object.
+Plain bytes in length-prefixed frames (see `pyvisa_daemon.framing`), MessagePack inside, never a pickled object. How far
+a Run is, nobody is told: it can be looked up (see `signs`).
 
     front -> child    Name, List, Open, Run Part*, Close      at most one order at a time
                       Abort, on a pipe of its own, while a Run is being carried out
     child -> front    Warm once, then what answers the order:
-                      Named | Listed | Opened | Started Progress* Written? Piece* Done | Closed
+                      Named | Listed | Opened | Piece* Done | Closed
                       and Happened at any time once an event is enabled
 
 Attribute numbers and states, statuses and token names are VISA's (VPP-4.3). The front frames its end without
@@ -118,24 +119,6 @@ class Opened(_Message, tag="opened", frozen=True):
     can_abort: bool = False
 
 
-class Started(_Message, tag="started", frozen=True):
-    """The VISA call begins now: from here on the instrument may act."""
-
-    ticket: int
-
-
-class Progress(_Message, tag="progress", frozen=True):
-    """Some more of a long message was handed to the instrument."""
-
-    ticket: int
-
-
-class Written(_Message, tag="written", frozen=True):
-    """All of the message was handed to the instrument; its answer is awaited."""
-
-    ticket: int
-
-
 class Piece(_Message, tag="piece", frozen=True):
     """A piece of the answer; a sign of progress too."""
 
@@ -170,7 +153,7 @@ class Closed(_Message, tag="closed", frozen=True):
     """The session is closed; the process ends."""
 
 
-Report = Warm | Named | Listed | Opened | Started | Progress | Written | Piece | Done | Happened | Closed
+Report = Warm | Named | Listed | Opened | Piece | Done | Happened | Closed
 
 _encoder = msgspec.msgpack.Encoder()
 _aborts: msgspec.msgpack.Decoder[Abort] = msgspec.msgpack.Decoder(Abort)

@@ -13,7 +13,7 @@ from pyvisa.attributes import AttributesPerResource
 from pyvisa.constants import EventAttribute, EventMechanism, EventType, InterfaceType, ResourceAttribute, StatusCode
 from pyvisa.typing import VISAEventContext, VISAHandler, VISARMSession, VISASession
 
-from instrument_proc.failures import LOST, NOT_REACHED, CallError, attempt, checked
+from instrument_proc.failures import LOST, NOT_REACHED, CallError, attempt, checked, translate
 from instrument_proc.libraries import after_open, clears_while_waiting, kind_of, load, peer_has_closed
 from instrument_proc.pipe import Argument, Attributes, State
 from instrument_proc.standard_attributes import StandardAttributes
@@ -54,7 +54,7 @@ class VisaSession:
 
     def __init__(self, specification: str, resource: str) -> None:
         """viOpen. Raises CallError; a resource that the library cannot reach is VI_ERROR_RSRC_NFOUND."""
-        self.library = load(specification)
+        self.library = load(specification, resource)
         self.resource = resource
         interface, resource_class = kind_of(resource)
         self.is_socket = resource_class == "SOCKET"
@@ -100,19 +100,23 @@ class VisaSession:
 
     def write(self, data: bytes) -> int:
         """viWrite; the number of bytes written."""
-        count, status = attempt(lambda: self.library.write(self._handle, data))
+        try:
+            count, status = self.library.write(self._handle, data)
+        except Exception as error:  # as in `attempt`
+            raise translate(error) from error
         checked(status)
         return int(count)
 
     def read(self, count: int) -> tuple[bytes, int]:
         """viRead of at most `count` bytes."""
         try:
-            data, status = attempt(lambda: self.library.read(self._handle, count))
+            data, status = self.library.read(self._handle, count)
             return bytes(data), checked(status)
-        except CallError as error:
-            if error.status == StatusCode.error_timeout and peer_has_closed(self.library, self._handle):
-                raise CallError(LOST, "the instrument closed the connection") from error
-            raise
+        except Exception as raised:  # as in `attempt`
+            error = translate(raised)
+        if error.status == StatusCode.error_timeout and peer_has_closed(self.library, self._handle):
+            raise CallError(LOST, "the instrument closed the connection") from error
+        raise error
 
     def clear(self) -> int:
         """viClear."""

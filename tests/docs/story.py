@@ -7,12 +7,14 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from front_proc.audit import GATHER_TIME
 from front_proc.lifecycle import State
 from tests.support.daemon import ROOT, Daemon
 from tests.support.waiting import wait_until
@@ -103,6 +105,7 @@ def disk_full(daemon: Daemon) -> None:
         process.rlimit(resource.RLIMIT_FSIZE, (size, before[1]))
         client.ask(".#.volts")
         client.ask(".#.volts")
+        time.sleep(5 * GATHER_TIME)
         process.rlimit(resource.RLIMIT_FSIZE, before)
         client.ask(".#.volts")
         return bool(daemon.audit(event="gap"))

@@ -40,6 +40,7 @@ from front_proc.sessions import (
 from front_proc.spool import LongMessage
 from front_proc.tickets import Outcome, Ticket
 from instrument_proc import pipe
+from instrument_proc.signs import Step
 from pyvisa_daemon.errors import ERRORS, Effect, Failure
 
 T = TypeVar("T")
@@ -94,6 +95,9 @@ class FakeAudit:
         assert event in EVENTS
         self.records.append({"event": event, **fields})
 
+    def note(self, event: str, fields: Callable[[], dict[str, Any]]) -> None:
+        self.record(event, **fields())
+
     def of(self, event: str, **fields: Any) -> list[dict[str, Any]]:
         """The records of one kind in which all of `fields` are as given."""
         return [
@@ -101,6 +105,17 @@ class FakeAudit:
             for record in self.records
             if record["event"] == event and all(record.get(name) == value for name, value in fields.items())
         ]
+
+
+class FakeSigns:
+    """The page of one child: [order, step, moment]."""
+
+    def __init__(self) -> None:
+        self.shown = (0, Step.TAKEN, 0.0)
+
+    def of(self, order: int) -> tuple[Step, float]:
+        number, step, moment = self.shown
+        return (step, moment) if number == order else (Step.TAKEN, 0.0)
 
 
 def _nobody() -> None:
@@ -116,6 +131,7 @@ class FakeChild:
         FakeChild.last_pid += 1
         self.pid = FakeChild.last_pid
         self.is_alive = True
+        self.signs = FakeSigns()
         #: Everything it was ever told, and what it was told and has not answered.
         self.orders: list[pipe.Order] = []
         self.is_being_killed = self.is_being_terminated = False
@@ -204,10 +220,14 @@ class FakeChild:
         self.say(pipe.Happened(event, list(attributes)))
 
     def starts(self) -> None:
-        self.say(pipe.Started(self.running.ticket))
+        self.shows(Step.STARTED)
 
     def writes(self) -> None:
-        self.say(pipe.Written(self.running.ticket))
+        self.shows(Step.WRITTEN)
+
+    def shows(self, step: Step) -> None:
+        """A sign of life, now."""
+        self.signs.shown = (self.running.ticket, step, self._stage.loop.time())
 
     def gives(self, data: bytes) -> None:
         self.say(pipe.Piece(self.running.ticket, data))

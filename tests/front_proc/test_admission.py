@@ -24,7 +24,7 @@ class Door:
         return client if self.admission.admit(client, descriptor, DESCRIPTORS) else None
 
     def may_work(self, client):
-        return self.admission.may_work(client, DESCRIPTORS)
+        return self.admission.may_work(client, lambda: DESCRIPTORS)
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_last_descriptors_are_for_no_client(door):
     assert door.comes(is_loopback=False, descriptor=KEPT) is None
     looker = door.comes(descriptor=KEPT)
     assert not door.may_work(looker)
-    assert door.admission.may_work(looker, 2 * DESCRIPTORS), "the administrator raised the limit"
+    assert door.admission.may_work(looker, lambda: 2 * DESCRIPTORS), "the administrator raised the limit"
 
 
 def test_who_left_may_not_be_asked_twice(door):

@@ -147,5 +147,5 @@ def test_head_is_not_taken_until_it_is_served(order):
     people = People()
     for asker in order:
         people.ask(asker)
-    assert people.queue.head() is people.queue.head()
+    assert people.queue.first() is people.queue.first()
     assert len(people.queue) == len(order)

@@ -49,7 +49,6 @@ TROUBLES = [
     *[
         pipe.Done(0, 0),
         pipe.Done(1, 0, 0),
-        pipe.Started(1),
         pipe.Opened(0, "", "", False, []),
         pipe.Closed(),
         pipe.Warm(),
@@ -276,7 +275,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(trouble=st.sampled_from(TROUBLES))
     def trouble(self, trouble):
-        if isinstance(trouble, pipe.Closed | pipe.Done | pipe.Started | pipe.Opened | pipe.Warm):
+        if isinstance(trouble, pipe.Closed | pipe.Done | pipe.Opened | pipe.Warm):
             if self.child() is not None:
                 self.child().say(trouble)
         elif trouble == "restart":

@@ -52,7 +52,7 @@ def test_pieces_of_an_answer_go_ahead_of_its_outcome(stage):
 def test_every_command_is_recorded_once_with_how_it_went(stage):
     """When, who, which, what, outcome, effect, how long waited and run, bytes."""
     session = stage.opened(stage.client("Ann"))
-    stage.submit(session, command="query *IDN?")
+    stage.submit(session, data=b"*IDN?\n")
     stage.pass_time(0.5)
     stage.child.does(b"me\n")
     [record] = stage.house.audit.of("command")
@@ -173,7 +173,7 @@ def test_outcome_that_nobody_can_take_is_a_fault_of_ours_and_the_others_go_on(st
     def fail(_):
         raise error
 
-    stage.submit(session, on_outcome=fail, command="query A?")
+    stage.submit(session, on_outcome=fail, data=b"A?\n")
     waiting = stage.submit(other)
     stage.child.does()
     assert stage.house.faults == [error]

@@ -9,7 +9,7 @@ from front_proc.child import LATE
 from front_proc.lifecycle import State
 from front_proc.limits import DEFAULTS as LIMITS
 from front_proc.sessions import VI_ATTR_TMO_VALUE, VI_TMO_INFINITE
-from instrument_proc import pipe
+from instrument_proc.signs import Step
 from tests.front_proc.playbook import GRACE, TIMEOUT
 
 
@@ -118,9 +118,9 @@ def test_every_sign_of_progress_gives_a_command_its_time_anew(stage):
     """A long message that goes out in pieces, then its end, then the answer."""
     answers = stage.submit(stage.opened())
     stage.child.starts()
-    for report in (pipe.Progress, pipe.Progress, pipe.Written):
+    for step in (Step.STARTED, Step.STARTED, Step.WRITTEN):
         stage.pass_time(TIMEOUT + GRACE - 0.1)
-        stage.child.say(report(stage.child.running.ticket))
+        stage.child.shows(step)
     stage.pass_time(TIMEOUT + GRACE - 0.1)
     assert not stage.child.is_being_killed
     stage.pass_time(0.2)

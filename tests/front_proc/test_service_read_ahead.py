@@ -126,7 +126,7 @@ def test_read_from_what_was_read_ahead_is_on_record(stage, asker, other):
     run_out(stage, asker, other)
     stage.child.does(b"5.0\n")
     stage.child.does()
-    stage.submit(asker, "read", arguments=[1000], command="read 1000")
+    stage.submit(asker, "read", arguments=[1000])
     [record] = stage.house.audit.of("command", command="read 1000")
     assert (record["outcome"], record["effect"], record["bytes"]) == ("ok", "done", 4)
 

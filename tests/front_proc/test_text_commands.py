@@ -18,7 +18,8 @@ from front_proc.text_commands import (
     parse,
     takes_block,
 )
-from front_proc.text_conversation import described, error_line, printable
+from front_proc.text_conversation import error_line
+from front_proc.tickets import described, printable
 from pyvisa_daemon.errors import ERRORS, Effect, Failure
 from tests.support.daemon import ROOT
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import multiprocessing
+import os
 import threading
 from pathlib import Path
 from typing import Any, Self
@@ -9,6 +10,7 @@ from typing import Any, Self
 import msgspec
 
 from instrument_proc import pipe
+from instrument_proc.signs import Signs, Step
 from instrument_proc.spawn import ChildSettings, run_child
 from pyvisa_daemon.errors import Effect
 from pyvisa_daemon.framing import PIECE_SIZE, pieces
@@ -17,11 +19,19 @@ from tests.support.waiting import DEADLINE, wait_until
 _spawn = multiprocessing.get_context("spawn")
 
 
-class Answer:
-    """All that a child reported on one order, in order."""
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text().splitlines()
+    except OSError:  # closed meanwhile
+        return []
 
-    def __init__(self, reports: list[pipe.Report]) -> None:
+
+class Answer:
+    """All that a child reported on one order, in order; and how far it said that it was, at the end."""
+
+    def __init__(self, reports: list[pipe.Report], step: Step) -> None:
         self.reports = reports
+        self.step = step
 
     @property
     def end(self) -> Any:
@@ -35,8 +45,8 @@ class Answer:
 
     @property
     def steps(self) -> list[str]:
-        """The kinds of reports, several pieces being one step."""
-        kinds = [type(report).__name__ for report in self.reports]
+        """The last sign of life, then the kinds of reports, several pieces being one step."""
+        kinds = [self.step.name, *(type(report).__name__ for report in self.reports)]
         return [kind for index, kind in enumerate(kinds) if index == 0 or kind != kinds[index - 1]]
 
 
@@ -57,8 +67,10 @@ class SpawnedChild:
         self._library = library
         settings = ChildSettings(library, str(self.log_file))
         theirs_all = (theirs, death_reader, abort_reader)
-        self.process = _spawn.Process(target=run_child, args=(*theirs_all, settings), daemon=True)
+        self.signs = Signs()
+        self.process = _spawn.Process(target=run_child, args=(*theirs_all, self.signs, settings), daemon=True)
         self.process.start()
+        self.signs.close_descriptor()
         for end in theirs_all:
             end.close()
         self._last_ticket = 0
@@ -121,7 +133,21 @@ class SpawnedChild:
             reports.append(self.report())
         assert {report.ticket for report in reports if not isinstance(report, pipe.Happened)} == {ticket}
         self._join_feeder()
-        return Answer(reports)
+        return Answer(reports, self.signs.of(ticket)[0])
+
+    def wait_until(self, step: Step, ticket: int) -> None:
+        """It is so far with the order that it has."""
+        wait_until(lambda: self.signs.of(ticket)[0] >= step, what=f"order {ticket} is {step.name}")
+
+    def wait_until_it_idles(self) -> None:
+        """It has had nothing to do for a while, and does not die with the front any more."""
+
+        def is_armed() -> bool:
+            folder = Path(f"/proc/{self.pid}/fdinfo")
+            flags = [int(line.split()[1], 8) for file in folder.iterdir() for line in _lines(file) if "flags" in line]
+            return any(each & os.O_ASYNC for each in flags)
+
+        wait_until(lambda: not is_armed(), what="the child is idle")
 
     def _join_feeder(self) -> None:
         if self._feeder is not None:

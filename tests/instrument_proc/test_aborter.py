@@ -12,6 +12,7 @@ from pyvisa.constants import StatusCode
 from instrument_proc import pipe
 from instrument_proc.aborter import Aborter
 from instrument_proc.failures import AbortedError, CallError
+from instrument_proc.signs import Step
 from pyvisa_daemon.errors import Effect
 from tests.instrument_proc.conftest import IDN, TIMEOUT_VALUE
 from tests.instrument_proc.spawned import error_of
@@ -163,7 +164,7 @@ def waiting(child_factory, simulation):
     child = child_factory(simulation)
     assert child.open("GPIB0::8::INSTR", [(TIMEOUT_VALUE, 60_000)]).can_abort
     ticket = child.begin("query", data=b"SET\n")
-    assert [child.report(), child.report()] == [pipe.Started(ticket), pipe.Written(ticket)]
+    child.wait_until(Step.WRITTEN, ticket)
     assert not child.has_said_something(0.1)
     return child, ticket
 

@@ -11,6 +11,7 @@ from pyvisa.constants import BufferOperation, ResourceAttribute
 
 from instrument_proc import pipe
 from instrument_proc.calls import CALLS
+from instrument_proc.signs import Step
 from instrument_proc.visa_session import LOCAL_ATTRIBUTES
 from pyvisa_daemon.errors import ERRORS, NOT_FOUND, Effect
 from pyvisa_daemon.functions import FUNCTIONS
@@ -101,7 +102,7 @@ def test_local_attributes_can_all_be_set_to_what_they_are(child_factory, simulat
         child = child_factory(library)
         opened = child.open(resource, lock_file=str(tmp_path / quote(resource, safe="")))
         assert opened.attributes
-        assert child.run("read_stb", attributes=opened.attributes).reports[0] == pipe.Started(1)
+        assert child.run("read_stb", attributes=opened.attributes).step is Step.STARTED
 
 
 @pytest.mark.parametrize(
@@ -161,7 +162,7 @@ def test_write_says_how_many_bytes_were_written(gpib):
     """Started before, written after."""
     answer = gpib.run("write", data=b"SET\n")
     assert answer.end == pipe.Done(answer.end.ticket, 0, value=4)
-    assert answer.steps == ["Started", "Written", "Done"]
+    assert answer.steps == ["WRITTEN", "Done"]
 
 
 def test_read_gives_at_most_its_count(gpib):
@@ -171,7 +172,7 @@ def test_read_gives_at_most_its_count(gpib):
     assert (first.data, first.end.status) == (b"TEST,", 0x3FFF0006)
     rest = gpib.run("read", 1000)
     assert (rest.data, rest.end.status) == (IDN[5:], 0)
-    assert first.steps == ["Started", "Done"]
+    assert first.steps == ["STARTED", "Done"]
 
 
 def test_read_message_reads_to_the_end(gpib):
@@ -179,14 +180,29 @@ def test_read_message_reads_to_the_end(gpib):
     gpib.run("write", data=b"LONG?\n")
     answer = gpib.run("read_message")
     assert answer.data == LONG.encode() + b"\n"
-    assert answer.steps == ["Started", "Piece", "Done"]
+    assert answer.steps == ["STARTED", "Piece", "Done"]
+
+
+def test_write_read_writes_and_reads_at_most_its_count(gpib):
+    """As a write and a read would, in one order."""
+    answer = gpib.run("write_read", 5, data=b"*IDN?\n")
+    assert (answer.data, answer.end.status) == (b"TEST,", 0x3FFF0006)
+    assert answer.steps == ["WRITTEN", "Done"]
+    assert gpib.run("read", 1000).data == IDN[5:]
+
+
+def test_write_read_of_what_gives_no_answer_says_that_it_was_written(gpib):
+    """The read failed, the write did not."""
+    answer = gpib.run("write_read", 5, data=b"SET\n", attributes=[(TIMEOUT_VALUE, 100)])
+    assert error_of(answer) == ("VI_ERROR_TMO", Effect.DONE, True)
+    gpib.run("clear", attributes=[(TIMEOUT_VALUE, 2000)])
 
 
 def test_query_writes_and_reads(gpib):
     """One exchange."""
     answer = gpib.run("query", data=b"*IDN?\n")
     assert answer.data == IDN
-    assert answer.steps == ["Started", "Written", "Done"]
+    assert answer.steps == ["WRITTEN", "Done"]
     assert (answer.end.status, answer.end.effect, answer.end.dirty) == (0, Effect.DONE, False)
 
 
@@ -295,7 +311,7 @@ def test_attribute_that_is_not_there_is_an_error_without_effect(gpib, call, argu
 def test_attribute_that_cannot_be_set_fails_the_command_before_it_starts(gpib):
     """The instrument heard nothing."""
     answer = gpib.run("query", data=b"*IDN?\n", attributes=[(1, 1)])
-    assert answer.steps == ["Done"]
+    assert answer.steps == ["TAKEN", "Done"]
     assert error_of(answer) == ("VI_ERROR_NSUP_ATTR", Effect.NONE, False)
     assert gpib.run("query", data=b"RAW?\n").data == b"1,2\n"
 
@@ -306,7 +322,7 @@ def test_read_of_nothing_times_out_and_leaves_the_session_dirty(gpib):
     assert error_of(answer) == ("VI_ERROR_TMO", Effect.NONE, True)
     answer = gpib.run("query", data=b"SET\n", attributes=[(TIMEOUT_VALUE, 50)])
     assert error_of(answer) == ("VI_ERROR_TMO", Effect.DONE, True)
-    assert answer.steps == ["Started", "Written", "Done"]
+    assert answer.steps == ["WRITTEN", "Done"]
     gpib.run("resynchronise", attributes=[(TIMEOUT_VALUE, 2000)])
 
 

@@ -31,7 +31,7 @@ FIT = {"bool": False, "bytes": b"x", "ints": [1], "int or None": None, "None": N
 def test_function_that_the_library_lacks_is_not_supported_and_has_no_effect(serial, name):
     """Never a NotImplementedError, and nothing is left behind."""
     answer = serial.run(name, *[FIT.get(parameter.kind, 0) for parameter in FUNCTIONS[name].parameters])
-    assert answer.steps == ["Started", "Done"]
+    assert answer.steps == ["STARTED", "Done"]
     assert error_of(answer) == ("VI_ERROR_NSUP_OPER", Effect.NONE, False)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from instrument_proc import pipe
 from instrument_proc.guard import ResourceBusyError, lock_resource
+from instrument_proc.signs import Step
 from tests.support.daemon import ROOT
 from tests.support.waiting import DEADLINE, wait_until
 
@@ -27,8 +28,7 @@ def hanging(child_factory, monkeypatch):
 def test_child_that_holds_the_gil_for_ever_dies_with_its_front(hanging):
     """No thread of it runs, no handler of a signal: the kernel does it."""
     assert hanging.open("GPIB0::1::INSTR").status == 0
-    hanging.begin("read", 10)
-    assert isinstance(hanging.report(), pipe.Started)
+    hanging.wait_until(Step.STARTED, hanging.begin("read", 10))
     assert not hanging.has_said_something(0.2)
     hanging.hang_up()
     assert hanging.exit_code() == -signal.SIGKILL
@@ -45,8 +45,7 @@ def test_child_that_hangs_in_an_open_dies_with_its_front(hanging, tmp_path):
 def test_child_that_hangs_is_killed_by_its_death_pipe_alone(hanging):
     """Also when something keeps the other pipe open."""
     hanging.open("GPIB0::1::INSTR")
-    hanging.begin("read", 10)
-    assert isinstance(hanging.report(), pipe.Started)
+    hanging.wait_until(Step.STARTED, hanging.begin("read", 10))
     hanging.death.close()
     assert hanging.exit_code() == -signal.SIGKILL
 
@@ -54,8 +53,7 @@ def test_child_that_hangs_is_killed_by_its_death_pipe_alone(hanging):
 def test_hung_child_gives_its_stacks_when_asked(hanging):
     """The log then says where it hangs, though the GIL is held."""
     hanging.open("GPIB0::1::INSTR")
-    hanging.begin("read", 10)
-    assert isinstance(hanging.report(), pipe.Started)
+    hanging.wait_until(Step.STARTED, hanging.begin("read", 10))
     hanging.wait_until_it_sleeps()
     os.kill(hanging.pid, signal.SIGUSR1)
     wait_until(lambda: "hang_in_c" in hanging.log_file.read_text(), what="the stacks")
@@ -64,8 +62,7 @@ def test_hung_child_gives_its_stacks_when_asked(hanging):
 def test_hung_child_ignores_no_kill(hanging):
     """What the front does to it."""
     hanging.open("GPIB0::1::INSTR")
-    hanging.begin("read", 10)
-    hanging.report()
+    hanging.wait_until(Step.STARTED, hanging.begin("read", 10))
     os.killpg(hanging.pid, signal.SIGKILL)
     assert hanging.exit_code() == -signal.SIGKILL
 
@@ -74,7 +71,7 @@ def test_idle_child_closes_its_session_and_ends_when_the_front_is_gone(child_fac
     """Orderly, with code 0."""
     child = child_factory(simulation)
     child.open("GPIB0::8::INSTR")
-    child.wait_until_it_sleeps()
+    child.wait_until_it_idles()
     child.hang_up()
     assert child.exit_code() == 0
 
@@ -82,7 +79,7 @@ def test_idle_child_closes_its_session_and_ends_when_the_front_is_gone(child_fac
 def test_spare_ends_when_the_front_is_gone(child_factory, simulation):
     """It has nothing to close."""
     child = child_factory(simulation)
-    child.wait_until_it_sleeps()
+    child.wait_until_it_idles()
     child.hang_up()
     assert child.exit_code() == 0
 
@@ -91,7 +88,7 @@ def test_idle_child_is_not_killed_when_only_its_death_pipe_closes(child_factory,
     """Disarmed while idle; at the next order it notices."""
     child = child_factory(simulation)
     child.open("GPIB0::8::INSTR")
-    child.wait_until_it_sleeps()
+    child.wait_until_it_idles()
     child.death.close()
     assert not child.has_said_something(0.2)
     assert child.process.exitcode is None
@@ -102,7 +99,7 @@ def test_idle_child_is_not_killed_when_only_its_death_pipe_closes(child_factory,
 def test_orphan_whose_close_hangs_is_ended_by_the_kernel(hanging):
     """A clean close is tried, within bounds."""
     hanging.open("GPIB0::3::INSTR")
-    hanging.wait_until_it_sleeps()
+    hanging.wait_until_it_idles()
     hanging.hang_up()
     assert hanging.exit_code() == -signal.SIGALRM
 

@@ -34,7 +34,7 @@ def opened(monkeypatch):
     """Opens a session in a library with these functions."""
 
     def open_in(library):
-        monkeypatch.setattr(visa_session, "load", lambda _: library)
+        monkeypatch.setattr(visa_session, "load", lambda *_: library)
         return VisaSession("@any", "GPIB0::1::INSTR")
 
     return open_in

@@ -31,9 +31,6 @@ reports = st.one_of(
     st.builds(pipe.Named, st.one_of(st.none(), texts), texts),
     st.builds(pipe.Listed, st.lists(texts, max_size=4), integers, texts, texts),
     st.builds(pipe.Opened, integers, texts, texts, st.booleans(), attributes),
-    st.builds(pipe.Started, integers),
-    st.builds(pipe.Progress, integers),
-    st.builds(pipe.Written, integers),
     st.builds(pipe.Piece, integers, datas),
     st.builds(
         pipe.Done,
