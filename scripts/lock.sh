@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Makes the two lock files anew from pyproject.toml: requirements.lock (what the daemon and its clients run on, with the
-# extras for serial, USB and LAN instruments, and what an editable install is built with) and requirements-dev.lock
-# (that and the tools for tests and lint). Pinned, with hashes, for every platform and Python >= 3.11, and without the
-# address of any registry.
+# Makes the three lock files anew from pyproject.toml: requirements.lock (what the daemon and its clients run on, with
+# the extras for serial, USB and LAN instruments, and what an editable install is built with), requirements-dev.lock (that
+# and the tools for tests and lint) and requirements-bench.lock (that and what the benchmarks compare with). Pinned, with
+# hashes, for every platform and Python >= 3.11, and without the address of any registry.
 set -euo pipefail
 
 if [[ ${1:-} == --help || ${1:-} == -h ]]; then
     cat <<'TEXT'
 usage: scripts/lock.sh [--upgrade]
 
-Makes requirements.lock and requirements-dev.lock from pyproject.toml. Needs uv on the PATH (pip install uv).
+Makes requirements.lock, requirements-dev.lock and requirements-bench.lock from pyproject.toml. Needs uv on the PATH (pip install uv).
 Versions that are locked already stay, unless --upgrade is given.
 TEXT
     exit 0
@@ -28,4 +28,8 @@ build=(hatchling editables) # `pip install --no-build-isolation -e .` builds wit
 printf '%s\n' "${build[@]}" | uv pip compile "${options[@]}" -o requirements.lock pyproject.toml - >/dev/null
 printf '%s\n' "${build[@]}" | uv pip compile "${options[@]}" --group test --group lint \
     --constraints requirements.lock -o requirements-dev.lock pyproject.toml - >/dev/null
-echo "requirements.lock: $(grep -c == requirements.lock) packages; requirements-dev.lock: $(grep -c == requirements-dev.lock)"
+printf '%s\n' "${build[@]}" | uv pip compile "${options[@]}" --group test --group lint --group bench \
+    --constraints requirements-dev.lock -o requirements-bench.lock pyproject.toml - >/dev/null
+for file in requirements.lock requirements-dev.lock requirements-bench.lock; do
+    echo "$file: $(grep -c == "$file") packages"
+done

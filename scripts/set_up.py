@@ -16,7 +16,13 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "set-up.json"
-LOCK_FILES = {"runtime": "requirements.lock", "dev": "requirements-dev.lock"}  # the second holds the first
+
+#: Level -> what is installed; each holds what those before it do, and a .venv never goes back to one before.
+LOCK_FILES = {
+    "runtime": "requirements.lock",
+    "dev": "requirements-dev.lock",
+    "bench": "requirements-bench.lock",
+}
 
 
 def main(wanted: str) -> None:
@@ -27,7 +33,7 @@ def main(wanted: str) -> None:
         print("set-up: waiting for another set-up to finish", file=sys.stderr)
         fcntl.flock(folder, fcntl.LOCK_EX)
     stamp = read_stamp()
-    level = "dev" if "dev" in (wanted, stamp.get("level")) else "runtime"
+    level = highest(wanted, stamp.get("level", ""))
     current = {"level": level, "checksum": checksum(level)}
     if stamp == current and is_usable():
         return
@@ -39,6 +45,11 @@ def main(wanted: str) -> None:
     run([*pip, "--only-binary", ":all:", "--require-hashes", "-r", str(ROOT / LOCK_FILES[level])])
     run([*pip, "--no-deps", "--no-build-isolation", "-e", str(ROOT)])
     write_stamp(current)
+
+
+def highest(*levels: str) -> str:
+    """Of those that there are."""
+    return [level for level in LOCK_FILES if level in levels][-1]
 
 
 def checksum(level: str) -> str:
@@ -82,5 +93,5 @@ def run(command: list[str]) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2 or sys.argv[1] not in LOCK_FILES:
-        sys.exit("usage: set_up.sh [runtime|dev]")
+        sys.exit(f"usage: set_up.sh [{'|'.join(LOCK_FILES)}]")
     main(sys.argv[1])

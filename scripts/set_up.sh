@@ -4,10 +4,11 @@ set -euo pipefail
 
 if [[ ${1:-} == --help || ${1:-} == -h ]]; then
     cat <<'TEXT'
-usage: scripts/set_up.sh [runtime|dev]
+usage: scripts/set_up.sh [runtime|dev|bench]
 
 Makes .venv, or brings it up to date if a lock file or pyproject.toml changed; does nothing if it is current.
-runtime (the default) is what the daemon and the clients need, dev adds the tools for tests and lint.
+runtime (the default) is what the daemon and the clients need, dev adds the tools for tests and lint, bench what
+scripts/benchmark.sh compares the daemon with. A .venv that has more keeps it.
 TEXT
     exit 0
 fi

@@ -30,13 +30,15 @@ def build_editable(folder, settings=None, metadata=None):
     return "small-1-py3-none-any.whl"
 """
 
+LOCK_FILES = ("requirements.lock", "requirements-dev.lock", "requirements-bench.lock")
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     (tmp_path / "scripts").mkdir()
     for name in ("set_up.sh", "set_up.py"):
         shutil.copy(ROOT / "scripts" / name, tmp_path / "scripts")
-    for name in ("requirements.lock", "requirements-dev.lock"):
+    for name in LOCK_FILES:
         (tmp_path / name).write_text("# nothing\n")
     (tmp_path / "pyproject.toml").write_text(PYPROJECT)
     (tmp_path / "backend.py").write_text(BACKEND)
@@ -68,6 +70,28 @@ def test_set_up_installs_again_when_a_lock_file_changed(project):
     (project / "requirements-dev.lock").write_text("# changed\n")
     assert "requirements-dev.lock" in said(set_up(project, "runtime"))
     assert json.loads((project / ".venv" / "set-up.json").read_text())["level"] == "dev"
+
+
+def test_set_up_never_takes_a_level_away(project):
+    """bench holds dev, and dev holds runtime."""
+    assert "requirements-bench.lock" in said(set_up(project, "bench"))
+    assert said(set_up(project, "dev")) == said(set_up(project, "runtime")) == ""
+    assert json.loads((project / ".venv" / "set-up.json").read_text())["level"] == "bench"
+
+
+def test_set_up_knows_no_other_level(project):
+    process = set_up(project, "everything")
+    _, stderr = process.communicate(timeout=100)
+    assert process.returncode == 1
+    assert "[runtime|dev|bench]" in stderr
+    assert not (project / ".venv").exists()
+
+
+def test_lock_files_hold_those_of_the_levels_before():
+    """The same version of everything: who measures runs what users run."""
+    locked = [set((ROOT / name).read_text().splitlines()) for name in LOCK_FILES]
+    pinned = [{line.split()[0] for line in lines if "==" in line} for lines in locked]
+    assert pinned[0] < pinned[1] < pinned[2]
 
 
 def test_set_up_shows_why_when_it_fails(project):
