@@ -9,29 +9,31 @@ on, which is what makes a call safe that comes from a finaliser in the middle of
 request is queued and goes out between two frames; only waiting for an answer is refused there.
 
 Ctrl-C loses nothing. Python raises KeyboardInterrupt between two calls of a function, never within one that C carries
-out. So bytes go between socket and list in one such call (`list.extend(map(socket.recv, ...))`), a step's result is
+out. So what a socket took or gave is noted in that call (`list.extend(map(socket.send, ...))`), a step's result is
 stored by one assignment without calls, and each step can be done again. A late reply finds nobody and is dropped.
 After a fork the connection stays its parent's.
 """
 
 import contextlib
 import os
-import select
 import socket
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable
 from itertools import count
 from queue import Empty
+from threading import get_ident
 from time import monotonic
 from types import FrameType
 from typing import Concatenate, ParamSpec, TypeVarTuple
+from weakref import WeakSet
 
 from pyvisa_daemon import wire
 from pyvisa_daemon.errors import Effect, Failure
-from pyvisa_daemon.exchange import Outgoing, Pending, Waiter
-from pyvisa_daemon.framing import FrameError, FrameReader, frame
+from pyvisa_daemon.exchange import Pending, Waiter
+from pyvisa_daemon.framing import FrameError
+from pyvisa_daemon.inbox import Inbox
+from pyvisa_daemon.sockets import AT_ONCE, is_ready, let_recv_sleep
 
 #: Seconds that a command may wait in the daemon for its turn.
 QUEUE_LIMIT = 120.0
@@ -45,10 +47,8 @@ INFINITE_MS = 0xFFFFFFFF
 #: Seconds that anybody sleeps in one go. Windows sees Ctrl-C only in between.
 _TICK = 1.0
 
-#: Bytes taken from the socket at once: under the 128 KiB from which malloc asks the kernel each time.
-RECEIVE_SIZE = 120 << 10
-
-_HEADER_SIZE = len(frame(b""))
+#: All that there are, for a forked process.
+_channels: "WeakSet[Channel]" = WeakSet()
 
 _Arguments = ParamSpec("_Arguments")
 _Work = TypeVarTuple("_Work")
@@ -62,41 +62,40 @@ def reply_limit(timeout_ms: float) -> float | None:
 class Channel:
     """A connection on which the daemon has said Welcome (see `hosts.connect`); any thread may use it.
 
-    `connection` must not block, and becomes the channel's own; `address` is for people.
+    `connection` becomes the channel's own; `address` is for people.
     """
 
     def __init__(self, connection: socket.socket, address: str) -> None:
         self.address = address
         self._socket = connection
-        self._pid = os.getpid()
+        self._recv_sleeps = let_recv_sleep(connection, int(_TICK))
         self._lost: str | None = None
         self._numbers = count(1)
         self._pending: dict[int, Pending] = {}
         self._waiting: dict[Waiter, None] = {}
-        self._outbox: deque[Outgoing] = deque()
-        self._sending, self._sent = memoryview(b""), list[int]()  # the frame under way, and how much of it is gone
-        self._received, self._rest = list[bytes](), b""  # as it came, and what of it made no whole frame so far
-        self._arrived: deque[wire.Answer] = deque()
+        self._outbox: deque[Pending] = deque()
+        self._inbox = Inbox()
         self._turns: dict[str, int] = {}  # "read" and "send": the thread that has it; setdefault is one step in C
-        self._busy: set[int] = set()  # the threads that have, or try to get, a turn
         self._happened: wire.Happened | None = None
         #: Told of events by whoever reads them; quick, and twice rather than not at all.
         self.on_happened: Callable[[wire.Happened], None] = lambda _: None
+        _channels.add(self)
 
     @property
     def is_alive(self) -> bool:
         """Whether it can still be used by this process, as far as what has arrived shows."""
-        is_open = self._lost is None and self._pid == os.getpid()
-        if is_open and self._alone("read", self._read, 0.0, None):  # an end that came while nobody was reading
+        if self._lost is None and self._alone("read", self._read, 0.0):  # the end may have come while nobody read
             self._offer_reading()
-        return self._lost is None and self._pid == os.getpid()
+        return self._lost is None
 
     @property
     def is_interrupted(self) -> bool:
         """Whether the caller is a finaliser or signal handler that interrupted this channel's own work."""
-        if threading.get_ident() not in self._busy:
-            return False
-        level: FrameType | None = sys._getframe(1).f_back  # above the caller, which may be `_alone` itself
+        return get_ident() in self._turns.values() and self._has_turn(sys._getframe(1))
+
+    def _has_turn(self, level: FrameType | None) -> bool:
+        """Is the thread's turn borne out by its stack, from `level` on? If not, a KeyboardInterrupt between two
+        instructions has left it standing."""
         while level is not None:
             if level.f_code is Channel._alone.__code__ and level.f_locals["self"] is self:
                 return True
@@ -123,11 +122,12 @@ class Channel:
         return self._begin(kind(next(self._numbers), *arguments, **options), on_reply)
 
     def _begin(self, request: wire.Request, on_reply: Callable[[Pending], None] | None) -> Pending:
-        self._raise_if_lost(Effect.NONE)
-        outgoing, pending = Outgoing(request), Pending(request.id, on_reply)
+        if self._lost is not None:
+            raise self._loss(Effect.NONE)
+        pending = Pending(request, on_reply)
         try:
-            self._pending[request.id] = pending
-            self._outbox.append(outgoing)
+            self._pending[pending.id] = pending
+            self._outbox.append(pending)
             self._flush()
             return pending
         except BaseException:
@@ -141,7 +141,7 @@ class Channel:
         by Ctrl-C, it tells the daemon not to begin what it has not begun.
         """
         try:
-            if self.wait_for(pending, limit):
+            if pending.reply is not None or self.wait_for(pending, limit):
                 return pending.whole()
         except Failure:
             self.forget(pending)
@@ -158,34 +158,37 @@ class Channel:
 
         Raises Failure(VI_ERROR_CONN_LOST), and VI_ERROR_SYSTEM_ERROR in a finaliser that interrupted this channel.
         """
-        deadline = monotonic() + limit if limit is not None else float("inf")
+        deadline = None if limit is None else monotonic() + limit
         has_led = False
         try:
             self._waiting[waiter] = None
-            while True:
-                waiter.hush()
-                if waiter.is_done:
-                    return True
-                self._raise_if_lost(Effect.MAYBE)
-                if self.is_interrupted:
+            while not waiter.is_done:
+                if not waiter.bell.empty():
+                    waiter.hush()  # whatever it was rung for is looked at now
+                    continue
+                if self._lost is not None:
+                    raise self._loss(Effect.MAYBE)
+                if self._turns and self.is_interrupted:
                     raise Failure(
                         "VI_ERROR_SYSTEM_ERROR",
                         "a finaliser or signal handler that interrupted another VISA call cannot wait for an answer",
                         Effect.MAYBE,
                     )
-                nap = min(_TICK, deadline - monotonic())
+                nap = _TICK if deadline is None else min(_TICK, deadline - monotonic())
                 if nap <= 0:
                     return False
-                self._flush()  # what an interrupted sender left
-                if self._alone("read", self._read, nap, waiter):
+                if self._outbox:
+                    self._flush()  # what an interrupted sender left
+                if self._alone("read", self._read, nap):
                     has_led = True
                 else:
                     with contextlib.suppress(Empty):
                         waiter.bell.get(timeout=nap)
+            return True
         finally:
             may_be_offered = waiter in self._waiting  # whoever delivers a reply takes it out
             self._waiting.pop(waiter, None)
-            if has_led or may_be_offered:
+            if self._waiting and (has_led or may_be_offered):
                 self._offer_reading()
 
     def abandon(self, pending: Pending) -> None:
@@ -193,8 +196,8 @@ class Channel:
         `on_reply` is told. Never sleeps: what the daemon does not take now goes out before the next request."""
         if pending.on_reply is None:
             self.forget(pending)
-        if self._lost is None and self._pid == os.getpid():
-            self._outbox.append(Outgoing(wire.Abandon(pending.id)))
+        if self._lost is None:
+            self._outbox.append(Pending(wire.Abandon(pending.id)))
             self._alone("send", self._send, False)
 
     def ask(
@@ -216,78 +219,67 @@ class Channel:
         self._lose("it was closed")
 
     def _alone(self, turn: str, work: Callable[[*_Work], None], *arguments: *_Work) -> bool:
-        """Does `work` if this `turn` is free.
-
-        A turn, or the mark in `_busy`, that is this thread's without the stack bearing it out was left standing by a
-        KeyboardInterrupt between two instructions: it is taken over.
-        """
-        me = threading.get_ident()
-        is_nested = self.is_interrupted
-        if is_nested and self._turns.get(turn) == me:
+        """Does `work` if this `turn` is free, or was left standing by this thread: see `_has_turn`."""
+        me, turns = get_ident(), self._turns
+        if turns.get(turn) == me and self._has_turn(sys._getframe(1)):
             return False
         try:
-            self._busy.add(me)
-            is_mine = self._turns.setdefault(turn, me) == me
-            if is_mine:
-                work(*arguments)
-            return is_mine
+            if turns.setdefault(turn, me) != me:
+                return False
+            work(*arguments)
+            return True
         finally:
-            if self._turns.get(turn) == me:
-                del self._turns[turn]
-            if not is_nested:
-                self._busy.discard(me)
-            self._close_if_lost()
+            if turns.get(turn) == me:
+                del turns[turn]
+            if self._lost is not None:
+                self._close_if_lost()
 
     def _offer_reading(self) -> None:
         for waiter in list(self._waiting):
             waiter.bell.put(None)
             return
 
-    def _read(self, seconds: float, awaited: Waiter | None) -> None:
-        """The leader's part: waits for bytes and hands out the messages that they complete."""
+    def _read(self, seconds: float) -> None:
+        """The leader's part: hands out what an interrupted one left, or waits for bytes and hands out the messages
+        that they complete."""
+        inbox = self._inbox
         try:
-            self._hand_out()  # what an interrupted leader left
-            is_served = awaited is not None and awaited.is_done
-            if not is_served and self._lost is None and is_ready(self._socket, False, seconds):
-                self._received.extend(map(self._socket.recv, (RECEIVE_SIZE,)))
-                self._hand_out()
+            if not inbox.answers and not inbox.decode() and self._lost is None:
+                may_sleep = self._recv_sleeps and seconds >= _TICK
+                if not may_sleep and not is_ready(self._socket, False, seconds):
+                    return
+                if not inbox.receive(self._socket):
+                    self._lose("the daemon ended it")
+                inbox.decode()
+            while inbox.answers:
+                self._deliver(inbox.answers[0])
+                inbox.answers.popleft()
         except BlockingIOError:
-            pass  # readiness was a false alarm
+            pass  # nothing came, or readiness was a false alarm
         except (OSError, FrameError, wire.DecodeError) as error:
             self._lose(str(error))
 
-    def _hand_out(self) -> None:
-        while self._arrived or self._received:
-            while self._arrived:
-                self._deliver(self._arrived[0])
-                self._arrived.popleft()
-            if self._received:
-                stream = b"".join([self._rest, *self._received])
-                frames = FrameReader().feed(stream)
-                answers = deque(map(wire.decode_answer, frames))
-                rest = stream[sum(map(len, frames)) + _HEADER_SIZE * len(frames) :]
-                is_over = not self._received[-1]
-                self._rest, self._received, self._arrived = rest, [], answers
-                if is_over:
-                    self._lose("the daemon ended it")
-
     def _deliver(self, answer: wire.Answer) -> None:
         """Done again for the same answer, it does no more than once."""
-        pending = self._pending.get(answer.id) if isinstance(answer, wire.Piece | wire.Reply) else None
-        if isinstance(answer, wire.Welcome | wire.Refused):
+        if isinstance(answer, wire.Reply):
+            pending = self._pending.get(answer.id)
+            if pending is not None:
+                pending.reply = answer
+                self._waiting.pop(pending, None)
+                pending.bell.put(None)
+                if pending.on_reply is not None:
+                    pending.on_reply(pending)
+                self._pending.pop(answer.id, None)
+        elif isinstance(answer, wire.Piece):
+            pending = self._pending.get(answer.id)
+            if pending is not None:
+                pending.add(answer)
+        elif isinstance(answer, wire.Happened):
+            if answer is not self._happened:
+                self.on_happened(answer)
+                self._happened = answer
+        else:
             self._lose(getattr(answer, "text", "") or "the daemon sent a second hello")
-        elif pending is not None and isinstance(answer, wire.Reply):
-            pending.reply = answer
-            self._waiting.pop(pending, None)
-            pending.bell.put(None)
-            if pending.on_reply is not None:
-                pending.on_reply(pending)
-            self._pending.pop(answer.id, None)
-        elif pending is not None and isinstance(answer, wire.Piece):
-            pending.add(answer)
-        elif isinstance(answer, wire.Happened) and answer is not self._happened:
-            self.on_happened(answer)
-            self._happened = answer
 
     def _flush(self) -> None:
         # Looks again after each turn: a request queued just before the turn ended found it taken and went away.
@@ -295,48 +287,43 @@ class Channel:
             pass
 
     def _send(self, is_patient: bool) -> None:
-        stalled_since = monotonic()
-        while self._lost is None:
-            done = sum(self._sent)
-            if done == len(self._sending):
-                if not self._take_frame():
-                    return
-                continue
+        outbox = self._outbox
+        while outbox and self._lost is None:
+            outgoing = outbox[0]
+            frame, sent = outgoing.frame, outgoing.sent
             try:
-                self._sent.extend(map(self._socket.send, (self._sending[done:],)))
-                stalled_since = monotonic()
+                if not sent:
+                    sent.extend(map(self._socket.send, (frame,), (AT_ONCE,)))
+                elif sum(sent) < len(frame):
+                    sent.extend(map(self._socket.send, (memoryview(frame)[sum(sent) :],), (AT_ONCE,)))
+                # Only after its last frame is gone is it taken out: the queue is empty when all is sent. Until then
+                # it takes turns with the others, so that a long one holds up nobody's short one.
+                if sum(sent) == len(frame):
+                    if outgoing.advance():
+                        outbox.rotate(-1)
+                    else:
+                        outbox.popleft()
             except BlockingIOError:
                 if not is_patient:
                     return
-                if not is_ready(self._socket, True, _TICK) and monotonic() - stalled_since > QUEUE_LIMIT + SLACK:
+                if not self._may_send_more():
                     self._lose("the daemon takes no more data")
             except OSError as error:
                 self._lose(str(error))
 
-    def _take_frame(self) -> bool:
-        """The next frame to send, in turn from each queued request, so that a long one holds up nobody's short one."""
-        while self._outbox:
-            outgoing = self._outbox[0]
-            if outgoing.taken < len(outgoing):
-                taken = memoryview(outgoing[outgoing.taken])
-                outgoing.taken, self._sending, self._sent = outgoing.taken + 1, taken, []
-                self._outbox.rotate(-1)
+    def _may_send_more(self) -> bool:
+        """Sleeps until the daemon takes more data, but not for longer than it may be busy."""
+        deadline = monotonic() + QUEUE_LIMIT + SLACK
+        while self._lost is None and monotonic() < deadline:
+            if is_ready(self._socket, True, _TICK):
                 return True
-            self._outbox.popleft()  # only after its last frame is gone: the queue is empty when all is sent
         return False
 
-    def _raise_if_lost(self, effect: Effect) -> None:
-        if self._pid != os.getpid():
-            text = "the connection belongs to the process that this one was forked from; open the resource again"
-            raise Failure("VI_ERROR_CONN_LOST", text)
-        if self._lost is not None:
-            text = f"the connection to the daemon at {self.address} is lost ({self._lost}); open the resource again"
-            raise Failure("VI_ERROR_CONN_LOST", text, effect)
+    def _loss(self, effect: Effect) -> Failure:
+        text = f"the connection to the daemon at {self.address} is lost ({self._lost}); open the resource again"
+        return Failure("VI_ERROR_CONN_LOST", text, effect)
 
     def _lose(self, reason: str) -> None:
-        if self._pid != os.getpid():
-            self._socket.close()  # our copy of the descriptor; a shutdown would end our parent's connection
-            return
         if self._lost is None:
             self._lost = reason
             with contextlib.suppress(OSError):
@@ -345,6 +332,11 @@ class Channel:
             waiter.bell.put(None)
         self._close_if_lost()
 
+    def leave_to_parent(self) -> None:
+        """In a forked process: closes its copy of the descriptor. A shutdown would end the parent's connection."""
+        self._lost = "it belongs to the process that this one was forked from"
+        self._socket.close()
+
     def _close_if_lost(self) -> None:
         """Closes the socket once nobody has a turn: a descriptor closed under a reader's feet may be another file a
         moment later. Whoever gets a turn after this looked sees that the connection is lost and leaves it alone."""
@@ -352,17 +344,10 @@ class Channel:
             self._socket.close()
 
 
-if sys.platform == "win32":
+def _leave_all_to_parent() -> None:
+    for channel in list(_channels):
+        channel.leave_to_parent()
 
-    def is_ready(connection: socket.socket, writing: bool, seconds: float) -> bool:
-        """Whether `connection` can be written to, or read from, within `seconds`."""
-        sockets = [connection]
-        return any(select.select([] if writing else sockets, sockets if writing else [], sockets, seconds))
 
-else:
-
-    def is_ready(connection: socket.socket, writing: bool, seconds: float) -> bool:
-        """Whether `connection` can be written to, or read from, within `seconds`."""
-        poll = select.poll()  # select() cannot take descriptors from 1024 on
-        poll.register(connection, select.POLLOUT if writing else select.POLLIN)
-        return bool(poll.poll(seconds * 1000))
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_all_to_parent)

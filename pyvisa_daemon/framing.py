@@ -11,6 +11,9 @@ from collections.abc import Iterator, Sequence
 
 _LENGTH = struct.Struct("!i")
 
+#: Bytes of a frame before its message.
+HEADER_SIZE = _LENGTH.size
+
 #: No frame of ours is longer. Anything big travels as pieces, so nobody ever holds or waits for a giant frame.
 FRAME_LIMIT = 1 << 20
 
@@ -36,6 +39,15 @@ def frame(message: bytes) -> bytes:
     return _LENGTH.pack(len(message)) + message
 
 
+def frame_length(stream: bytes | bytearray | memoryview, start: int, frames: Sequence[bytes] = ()) -> int:
+    """Bytes of the message whose frame begins there. Raises FrameError, with the `frames` before, for a negative
+    length or one over the limit: before its bytes are waited for."""
+    length: int = _LENGTH.unpack_from(stream, start)[0]
+    if not 0 <= length <= FRAME_LIMIT:
+        raise FrameError(f"a frame length of {length} bytes is not between 0 and {FRAME_LIMIT}", frames)
+    return length
+
+
 def pieces(data: bytes) -> Iterator[bytes]:
     """`data` cut for transport, each piece at most `PIECE_SIZE` bytes; nothing for no data."""
     for start in range(0, len(data), PIECE_SIZE):
@@ -54,18 +66,24 @@ class FrameReader:
         Raises FrameError for a negative length or one over the limit: before its bytes are waited for.
         """
         buffer = self._buffer
-        buffer += data
+        if buffer:
+            buffer += data
+            data = buffer
         frames: list[bytes] = []
-        start = 0
-        while len(buffer) - start >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(buffer, start)
-            if not 0 <= length <= FRAME_LIMIT:
-                raise FrameError(f"a frame length of {length} bytes is not between 0 and {FRAME_LIMIT}", frames)
-            end = start + _LENGTH.size + length
-            if len(buffer) < end:
-                break
-            frames.append(bytes(buffer[start + _LENGTH.size : end]))
-            start = end
-        if start:
+        start, size = 0, len(data)
+        try:
+            while size - start >= HEADER_SIZE:
+                end = start + HEADER_SIZE + frame_length(data, start, frames)
+                if end > size:
+                    break
+                # A slice of a bytearray would be a copy more; and a view that lived on would forbid what comes below.
+                frames.append(bytes((memoryview(data) if data is buffer else data)[start + HEADER_SIZE : end]))
+                start = end
+        except FrameError:
+            self._buffer = bytearray(data[start:])  # whatever comes, it raises again
+            raise
+        if data is buffer:
             del buffer[:start]
+        elif start < size:
+            buffer += data[start:]
         return frames

@@ -176,17 +176,7 @@ class DaemonVisaLibrary(EventFunctions):
     def read(self, session: VISASession, count: int) -> tuple[bytes, StatusCode]:
         """viRead of at most `count` bytes. Goes out at once, behind a posted write whose failure it raises."""
         try:
-            opened = self._opened(session)
-            after = opened.posted.id if opened.posted is not None else None
-            pending = opened.channel.start(wire.Read, opened.number, count, after)
-            try:
-                opened.collect()
-                reply = succeeded(opened.channel.wait(pending, reply_limit(opened.timeout_ms)))
-            except KeyboardInterrupt:
-                opened.channel.abandon(pending)
-                raise
-            finally:
-                opened.channel.forget(pending)
+            reply = self._opened(session).read(count)
         except Failure as failure:
             refuse(self, session, failure)
         return reply.data, self.handle_return_value(session, reply.status)

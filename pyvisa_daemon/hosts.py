@@ -16,10 +16,12 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import NamedTuple
 
-from pyvisa_daemon.channel import RECEIVE_SIZE, Channel, is_ready
+from pyvisa_daemon.channel import Channel
 from pyvisa_daemon.errors import Failure
 from pyvisa_daemon.exchange import Pending
 from pyvisa_daemon.framing import FrameError, FrameReader
+from pyvisa_daemon.inbox import RECEIVE_SIZE
+from pyvisa_daemon.sockets import is_ready
 from pyvisa_daemon.wire import (
     FEATURES,
     FOUND,

@@ -63,10 +63,26 @@ class OpenSession:
         """One request of this session. Raises Failure."""
         return succeeded(self.channel.ask(reply_limit(self.timeout_ms), kind, self.number, *arguments))
 
+    def read(self, count: int) -> wire.Reply:
+        """viRead, out at once behind a posted write. Waits once for both, for the write's reply comes first. Raises
+        Failure: the write's, if that failed."""
+        posted = self.posted
+        pending = self.channel.start(wire.Read, self.number, count, None if posted is None else posted.id)
+        try:
+            reply = self.channel.wait(pending, reply_limit(self.timeout_ms))
+        except BaseException:
+            self.posted = None
+            if posted is not None and not posted.is_done:
+                self.channel.abandon(posted)
+            raise
+        self.collect()
+        return succeeded(reply)
+
     def collect(self) -> None:
         """Raises what a posted write came to, if it failed: as Failure."""
-        posted, self.posted = self.posted, None
+        posted = self.posted
         if posted is not None:
+            self.posted = None
             succeeded(self.channel.wait(posted, reply_limit(self.timeout_ms)))
 
     def lock(self, kind: int, timeout_ms: int, key: str | None) -> wire.Reply:

@@ -35,12 +35,11 @@ class PassedFunctions(SessionLibrary):
 
 
 def _method(function: Function) -> Callable[..., Any]:
-    signature = inspect.signature(getattr(VisaLibraryBase, function.name))
     kinds = [_PLAIN.get(parameter.kind, operator.index) for parameter in function.parameters]
 
     def method(self: SessionLibrary, session: int, *given: Any, **named: Any) -> Any:
         if named or len(given) != len(kinds):
-            bound = signature.bind(self, session, *given, **named)
+            bound = inspect.signature(getattr(VisaLibraryBase, function.name)).bind(self, session, *given, **named)
             bound.apply_defaults()
             _, session, *given = bound.args  # type: ignore[assignment] # a list does as well as a tuple
         arguments = [plain(value) for plain, value in zip(kinds, given, strict=True)]

@@ -16,7 +16,7 @@ from pyvisa.typing import VISASession
 from pyvisa_daemon.errors import Effect, Failure
 
 #: What PyVISA's base does for every library.
-_BASE = ("handle_return_value", "parse_resource")
+_BASE = ("handle_return_value", "ignore_warning", "parse_resource")
 
 _Library = TypeVar("_Library", bound=type[VisaLibraryBase])
 

@@ -266,8 +266,8 @@ def decode_request(data: bytes) -> Hello | Request:
         raise DecodeError(str(error)) from error
 
 
-def decode_answer(data: bytes) -> Answer:
-    """The message in one frame from a front. Raises DecodeError."""
+def decode_answer(data: bytes | memoryview) -> Answer:
+    """The message in one frame from a front, nothing of `data` in it. Raises DecodeError."""
     try:
         return _answers.decode(data)
     except UnicodeDecodeError as error:  # the one that msgspec lets through: a tag that is not UTF-8

@@ -92,7 +92,7 @@ def test_short_request_goes_between_parts_when_a_long_write_is_under_way(connect
 
     channel = connect(script)
     writing = in_thread(lambda: channel.ask(DEADLINE, wire.Write, 1, bytes(200 * PIECE_SIZE)))
-    wait_until(lambda: channel._outbox and channel._sent)
+    wait_until(lambda: channel._outbox and channel._outbox[0].sent)
     asking = in_thread(lambda: channel.ask(DEADLINE, wire.Call, 2, *READ_STB))
     wait_until(lambda: len(channel._outbox) == 2)
     may_read.set()

@@ -7,6 +7,7 @@ import pytest
 
 from pyvisa_daemon import channel as channel_module
 from pyvisa_daemon import exchange as exchange_module
+from pyvisa_daemon import inbox as inbox_module
 from pyvisa_daemon import wire
 from pyvisa_daemon.channel import Channel
 from pyvisa_daemon.errors import Failure
@@ -14,6 +15,8 @@ from tests.pyvisa_daemon.conftest import Connect
 from tests.pyvisa_daemon.peer import READ_STB, Bench, Conversation, echo
 from tests.pyvisa_daemon.threads import at_lines_of, ctrl_c, interrupted_everywhere
 from tests.support.waiting import DEADLINE
+
+EVERYTHING = (channel_module, exchange_module, inbox_module)
 
 
 def exchange(channel: Channel, session: int, text: str) -> None:
@@ -38,7 +41,7 @@ def test_finalisers_neither_deadlock_nor_tear_frames_when_they_call_inside_calls
 
     for place in itertools.count():
         reached: list[int] = []
-        with at_lines_of(last_word, channel_module):
+        with at_lines_of(last_word, *EVERYTHING):
             exchange(channel, 1, "interrupted")
         if not reached:
             break
@@ -51,16 +54,16 @@ def test_finaliser_is_refused_a_wait_when_it_interrupted_the_sending(connect: Co
     """Its request goes out behind the frame that it interrupted; waiting for the answer would wait for itself."""
     channel = connect(echo)
     tokens = []
-    real = channel._take_frame
+    real = channel._send
 
-    def interrupted_take() -> bool:
-        channel._take_frame = real  # type: ignore[method-assign]
+    def interrupted_send(is_patient: bool) -> None:
+        channel._send = real  # type: ignore[method-assign]
         with pytest.raises(Failure) as refused:
             channel.ask(DEADLINE, wire.Write, 2, b"late")
         tokens.append(refused.value.token)
-        return real()
+        real(is_patient)
 
-    channel._take_frame = interrupted_take  # type: ignore[method-assign]
+    channel._send = interrupted_send  # type: ignore[method-assign]
     assert channel.ask(DEADLINE, wire.Write, 1, b"first").value == 5
     assert tokens == ["VI_ERROR_SYSTEM_ERROR"]
     assert channel.ask(DEADLINE, wire.Read, 2, 100).data == b"late"
@@ -71,7 +74,7 @@ def test_channel_stays_in_step_when_ctrl_c_falls_before_any_line(connect: Connec
     channel = connect(echo)
     texts = (f"interrupted {turn}" for turn in itertools.count())
     place = 0
-    for place in interrupted_everywhere(lambda: exchange(channel, 1, next(texts)), channel_module):
+    for place in interrupted_everywhere(lambda: exchange(channel, 1, next(texts)), *EVERYTHING):
         exchange(channel, 1, f"after {place}")
     assert place > 100
     assert not channel._outbox
@@ -98,7 +101,7 @@ def test_data_is_whole_when_ctrl_c_falls_into_reading_its_pieces(connect: Connec
         channel.ask(DEADLINE, wire.Call, 2, *READ_STB)
 
     pending: list[exchange_module.Pending] = []
-    for _ in interrupted_everywhere(interrupted, channel_module, exchange_module):
+    for _ in interrupted_everywhere(interrupted, *EVERYTHING):
         if pending:
             assert channel.wait(pending.pop(), DEADLINE).data == b"aabcd"
     values = [value for event in told for _, value in event.attributes]
@@ -150,7 +153,7 @@ def test_connection_stays_the_parents_when_forked(connect: Connect) -> None:
                 channel.ask(DEADLINE, wire.Call, 1, *READ_STB)
             except Failure as failure:
                 code = 0 if "forked" in failure.text else 2
-            channel.abandon(exchange_module.Pending(77))
+            channel.abandon(exchange_module.Pending(wire.Close(77, 1)))
             channel.close()
         finally:
             os._exit(code)

@@ -7,7 +7,7 @@ import pytest
 
 from pyvisa_daemon import channel as channel_module
 from pyvisa_daemon import wire
-from pyvisa_daemon.exchange import Outgoing, Pending, Waiter
+from pyvisa_daemon.exchange import Pending, Waiter
 from pyvisa_daemon.framing import PIECE_SIZE
 from tests.pyvisa_daemon.conftest import Connect
 from tests.pyvisa_daemon.peer import READ_STB, Bench, Conversation, echo
@@ -72,11 +72,11 @@ def test_reading_is_passed_on_when_a_look_took_it(connect: Connect, no_tick: Non
     results: list[Callable[[], wire.Reply]] = []
     real = channel._read
 
-    def slow_look(seconds: float, awaited: Waiter | None) -> None:
-        if awaited is None:
+    def slow_look(seconds: float) -> None:
+        if not seconds:
             results.append(in_thread(lambda: channel.ask(DEADLINE, wire.Call, 1, *READ_STB)))
             wait_until(lambda: channel._waiting and bench.withheld)
-        real(seconds, awaited)
+        real(seconds)
 
     channel._read = slow_look  # type: ignore[method-assign]
     assert channel.is_alive
@@ -161,8 +161,8 @@ def test_abandoning_returns_at_once_when_the_daemon_takes_no_data(connect: Conne
 
     channel = connect(script)
     write = wire.Write(998, 1, bytes(200 * PIECE_SIZE))
-    channel._outbox.append(Outgoing(write))
-    channel.abandon(Pending(999))  # fills what the network takes, and comes back
+    channel._outbox.append(Pending(write))
+    channel.abandon(Pending(wire.Close(999, 1)))  # fills what the network takes, and comes back
     assert channel._outbox
     may_read.set()
     channel.ask(DEADLINE, wire.Call, 1, *READ_STB)
@@ -173,5 +173,5 @@ def test_lost_channel_abandons_nothing_when_told_to(connect: Connect) -> None:
     """Quietly: there is nobody to be told."""
     channel = connect(echo)
     channel.close()
-    channel.abandon(Pending(1))
+    channel.abandon(Pending(wire.Close(1, 1)))
     assert not channel._outbox

@@ -10,7 +10,7 @@ from pyvisa.constants import EventMechanism, EventType
 from pyvisa.resources import MessageBasedResource
 
 from pyvisa_daemon import channel as channel_module
-from pyvisa_daemon import event_functions, events, exchange, opened, wire
+from pyvisa_daemon import event_functions, events, exchange, inbox, opened, wire
 from pyvisa_daemon.highlevel import DaemonVisaLibrary
 from tests.pyvisa_daemon.peer import NAME, Bench
 from tests.pyvisa_daemon.threads import at_lines_of
@@ -21,7 +21,7 @@ QUEUE = EventMechanism.queue
 LONG = int(DEADLINE * 1000)
 
 
-EVERYTHING = (channel_module, exchange, opened, events, event_functions)
+EVERYTHING = (channel_module, exchange, inbox, opened, events, event_functions)
 
 
 @pytest.fixture

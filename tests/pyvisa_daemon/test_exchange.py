@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyvisa_daemon import wire
-from pyvisa_daemon.exchange import Outgoing, Pending, Waiter
+from pyvisa_daemon.exchange import Pending, Waiter
 from pyvisa_daemon.framing import PIECE_SIZE, FrameReader
 
 
@@ -18,7 +18,7 @@ def arrived(message: wire.Answer) -> wire.Answer:
 @given(st.lists(st.binary(max_size=2), max_size=6), st.binary(max_size=2))
 def test_data_is_whole_when_pieces_are_alike(pieces: list[bytes], last: bytes) -> None:
     """Pieces that hold the same bytes are different pieces; one that is handed out again is not."""
-    pending = Pending(7)
+    pending = Pending(wire.Read(7, 1, 100))
     for data in pieces:
         piece = arrived(wire.Piece(7, data))
         assert isinstance(piece, wire.Piece)
@@ -29,7 +29,7 @@ def test_data_is_whole_when_pieces_are_alike(pieces: list[bytes], last: bytes) -
 
 
 def test_pending_is_done_when_its_reply_is_there() -> None:
-    pending = Pending(1)
+    pending = Pending(wire.Read(1, 1, 100))
     assert not pending.is_done
     pending.reply = wire.Reply(1, 0)
     assert pending.is_done
@@ -39,8 +39,12 @@ def test_pending_is_done_when_its_reply_is_there() -> None:
 def test_write_is_whole_when_its_frames_are_joined(size: int) -> None:
     """However long, it goes out as Parts before one Write, all with the same number."""
     data = bytes(range(256)) * (size // 256) + bytes(size % 256)
-    outgoing = Outgoing(wire.Write(9, 4, data))
-    frames = [outgoing[index] for index in range(len(outgoing))]
+    outgoing = Pending(wire.Write(9, 4, data))
+    frames = [outgoing.frame]
+    while outgoing.advance():
+        assert not outgoing.sent
+        frames.append(outgoing.frame)
+    assert not outgoing.advance()
     *parts, write = [wire.decode_request(message) for message in FrameReader().feed(b"".join(frames))]
     assert isinstance(write, wire.Write)
     assert (write.id, write.session) == (9, 4)
@@ -51,7 +55,7 @@ def test_write_is_whole_when_its_frames_are_joined(size: int) -> None:
 def test_request_raises_when_it_cannot_be_sent() -> None:
     """Before anything of it goes out."""
     with pytest.raises(OverflowError):
-        Outgoing(wire.Read(1, 1, 2**64))
+        Pending(wire.Read(1, 1, 2**64))
 
 
 def test_bell_is_silent_when_hushed() -> None:

@@ -169,13 +169,13 @@ def test_finaliser_of_a_session_tells_the_log_the_truth_when_it_cannot_wait(
     bench.withhold(wire.Write)
     library.write(session, b"LAST?")
     channel = library._sessions[session].channel
-    real = channel._take_frame
+    real = channel._send
 
-    def interrupted() -> bool:
-        channel._take_frame = real  # type: ignore[method-assign]
+    def interrupted(is_patient: bool) -> None:
+        channel._send = real  # type: ignore[method-assign]
         library.close(session)
-        return real()
+        real(is_patient)
 
-    channel._take_frame = interrupted  # type: ignore[method-assign]
+    channel._send = interrupted  # type: ignore[method-assign]
     manager.list_resources()
     assert "closed before anybody saw what became of a write" in caplog.text

@@ -92,8 +92,12 @@ def test_garbage_raises_documented_errors_only_when_decoded(noise: bytes) -> Non
 @pytest.mark.parametrize("length", [-1, FRAME_LIMIT + 1, 2**31 - 1, -(2**31)])
 def test_reader_refuses_length_when_out_of_bounds(length: int) -> None:
     """A length that cannot be is refused at once, not waited for."""
+    reader, garbage = FrameReader(), length.to_bytes(4, "big", signed=True)
+    with pytest.raises(FrameError) as refused:
+        reader.feed(frame(b"whole") + garbage)
+    assert refused.value.frames == [b"whole"]
     with pytest.raises(FrameError):
-        FrameReader().feed(length.to_bytes(4, "big", signed=True))
+        reader.feed(frame(b"behind it"))
 
 
 def test_frame_refuses_message_when_over_the_limit() -> None:
