@@ -9,6 +9,7 @@ terminal is gone, and ends the daemon as well.
 import asyncio
 import contextlib
 import faulthandler
+import gc
 import ipaddress
 import os
 import resource
@@ -193,6 +194,7 @@ class _Daemon:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: log.put("fault", {"error": _in_words(context)}))
         await front.warm_up()
+        gc.freeze()  # what is imported stays: to look for garbage in all of it would stop everybody for 9 ms
         # With every descriptor in use asyncio tries, and complains, once for each of `backlog` (cpython 151615). Both
         # loops listen anew with it, so that the listener's own has to be said again.
         server = await loop.create_server(lambda: Connection(front), sock=self._listener, backlog=1)

@@ -67,8 +67,7 @@ class Connection(asyncio.BufferedProtocol):
         self._is_at_end = False
         self._is_ending = False
         self._sent = 0
-        self._has_room = asyncio.Event()
-        self._has_room.set()
+        self._is_full = False
         self._wait_for_room: list[Callable[[], None]] = []
         self._stall_timer: asyncio.TimerHandle | None = None
         self._look_timer: asyncio.TimerHandle | None = None
@@ -128,11 +127,11 @@ class Connection(asyncio.BufferedProtocol):
             self._front.leave(self._client)
 
     def pause_writing(self) -> None:
-        self._has_room.clear()
+        self._is_full = True
         self._watch_output(self._written(), self._loop.time())
 
     def resume_writing(self) -> None:
-        self._has_room.set()
+        self._is_full = False
         waiting, self._wait_for_room = self._wait_for_room, []
         for resume in waiting:
             resume()
@@ -195,12 +194,20 @@ class Connection(asyncio.BufferedProtocol):
         self._transport.write(data)
 
     async def sent(self) -> None:
-        await self._has_room.wait()
+        if self._is_full:
+            has_room = self._loop.create_future()
+
+            def resume() -> None:
+                if not has_room.done():
+                    has_room.set_result(None)
+
+            self._wait_for_room.append(resume)
+            await has_room
 
     def has_room(self, resume: Callable[[], None]) -> bool:
-        if not self._has_room.is_set() and resume not in self._wait_for_room:
+        if self._is_full and resume not in self._wait_for_room:
             self._wait_for_room.append(resume)
-        return self._has_room.is_set()
+        return not self._is_full
 
     def close(self) -> None:
         """Close as soon as all is sent: the client has said that it will send no more."""

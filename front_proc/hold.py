@@ -6,13 +6,10 @@ next write. It ends when the answer was read to its end, when the holder clears,
 while another session waits: then the answer is read ahead for the holder, or else the instrument is emptied.
 """
 
-from front_proc.read_ahead import VI_SUCCESS_MAX_CNT
 from front_proc.sessions import VI_ATTR_TERMCHAR_EN, Session
 from front_proc.tickets import WRITES, Outcome, Ticket, Traffic
+from pyvisa_daemon.errors import VI_SUCCESS_MAX_CNT, VI_SUCCESS_TERM_CHAR
 from pyvisa_daemon.program_message import BlockScanner
-
-#: VISA completion code of viRead: at the termination character.
-VI_SUCCESS_TERM_CHAR = 0x3FFF0005
 
 #: Seconds a holder may be idle while somebody waits: its own timeout, but at least and for an infinite one at most.
 SHORTEST, FOR_INFINITE = 2.0, 60.0
@@ -42,7 +39,7 @@ class Hold:
         self._owed = 0
         self._is_half = False
         #: Of the answer being read: the blocks in it, and whether the last read ended at its count.
-        self._scanner = BlockScanner()
+        self._scanner, self._is_begun = BlockScanner(), False
         self._is_cut = False
         self._active_at = self._moved_at = 0.0
         #: This session may have left something unread: nobody else is served before a resynchronisation.
@@ -92,10 +89,23 @@ class Hold:
     def heard(self, ticket: Ticket, data: bytes) -> None:
         """A piece of the answer that `ticket` reads."""
         if ticket.traffic is Traffic.ANSWER and self.holder is ticket.session:
-            self._scanner.feed(data)
+            self._scan(data)
 
-    def ended(self, ticket: Ticket, outcome: Outcome, is_dirty: bool, now: float) -> None:
-        """A ticket came back from the child: what that means for who is next."""
+    def _scan(self, data: bytes) -> None:
+        self._scanner.feed(data)
+        self._is_begun = True
+
+    def may_be_in_block(self, data: bytes) -> bool:
+        """May this, which was just read and not yet `heard`, end within a block?"""
+        return b"#" in data or self._scanner.is_in_block
+
+    @property
+    def missing(self) -> int:
+        """Bytes to come of the block in which the answer being read is now."""
+        return self._scanner.missing if self._scanner.is_in_block else 0
+
+    def ended(self, ticket: Ticket, outcome: Outcome, is_dirty: bool, now: float, *, is_heard: bool = False) -> None:
+        """A ticket came back from the child: what that means for who is next. `is_heard`: what it read was `heard`."""
         session = ticket.session
         if self.holder is session:
             self._active_at = now
@@ -109,7 +119,7 @@ class Hold:
         elif ticket.answers or ticket.is_unfinished:
             self._ask(ticket, now)
         elif self.holder is session and ticket.traffic is Traffic.ANSWER:
-            self._read(session, outcome, now)
+            self._read(session, outcome.status, b"" if is_heard else outcome.data, now)
         elif self.holder is session and ticket.call in _MESSAGES:
             self._is_half = False
             self._end_if_all_is_done()
@@ -140,16 +150,18 @@ class Hold:
             self._begin_answer()
 
     def _begin_answer(self) -> None:
-        self._scanner, self._is_cut = BlockScanner(), False
+        if self._is_begun:
+            self._scanner, self._is_begun = BlockScanner(), False
+        self._is_cut = False
 
-    def _read(self, session: Session, outcome: Outcome, now: float) -> None:
+    def _read(self, session: Session, status: int, data: bytes, now: float) -> None:
         self._moved_at = now
-        self._scanner.feed(outcome.data)
-        self._is_cut = outcome.status == VI_SUCCESS_MAX_CNT
+        self._scan(data)
+        self._is_cut = status == VI_SUCCESS_MAX_CNT
         # A termination character may be any byte of a block; the one that counts comes behind it.
         if self._is_cut or (not self._marks_end and self._scanner.is_in_block):
             return
-        self._answer_ended(session, outcome.status)
+        self._answer_ended(session, status)
 
     def _answer_ended(self, session: Session, status: int) -> None:
         if status == VI_SUCCESS_TERM_CHAR and self._marks_end:

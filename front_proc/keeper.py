@@ -95,7 +95,8 @@ class Keeper:
 
     def succeeded(self) -> None:
         """A command was carried out."""
-        self._try_again_at_once()
+        if self._retry_at:
+            self._try_again_at_once()
         self._breaker.succeeded(time.monotonic())
 
     def reset(self) -> None:

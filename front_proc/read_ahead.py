@@ -5,8 +5,7 @@ Pure. Runs in the front, one for each session. Its reads take from here first, w
 
 from collections import deque
 
-#: VISA completion code of viRead: as many bytes as were asked for, and the message goes on.
-VI_SUCCESS_MAX_CNT = 0x3FFF0006
+from pyvisa_daemon.errors import VI_SUCCESS_MAX_CNT
 
 #: Bytes that are kept for one session.
 LIMIT = 1 << 24

@@ -26,16 +26,20 @@ from front_proc.lifecycle import DORMANT, Event, State
 from front_proc.lock_service import LockService
 from front_proc.queue import FairQueue
 from front_proc.resource_settings import EffectiveSettings
-from front_proc.sessions import VI_ATTR_SEND_END_EN, Client, Session
+from front_proc.sessions import VI_ATTR_SEND_END_EN, VI_ATTR_TERMCHAR, VI_ATTR_TERMCHAR_EN, Client, Session
 from front_proc.spool import LongMessage, Overheard, Spool
 from front_proc.tickets import FREE_CALLS, WRITES, Outcome, Ticket, Traffic, failed
 from instrument_proc import pipe
 from instrument_proc.signs import Step
 from pyvisa_daemon.errors import ERRORS, Effect
+from pyvisa_daemon.framing import PIECE_SIZE
 from pyvisa_daemon.program_message import contains_query
 
 #: The status of a command that a device clear has cut short.
 ABORTED = ERRORS["VI_ERROR_ABORT"].status
+
+#: In the place of a termination character: none ends a read.
+NO_TERMINATION = -1
 
 #: The calls after which nothing is left of what their session has begun or not read.
 _ANEW = frozenset({"query", "query_block", "clear"})
@@ -314,20 +318,19 @@ class Service:
 
     def _overheard(self, ticket: Ticket) -> bytes | LongMessage:
         """What a write sends, of which is heard what it asks for: of a long one as it goes to the child."""
-        session = ticket.session
-        marks_end = session.attribute(VI_ATTR_SEND_END_EN) != 0  # a program may set VI_FALSE, which is no bool
-
-        def hear(piece: bytes, is_last: bool) -> None:
-            ticket.answers += session.lexer.feed(piece, ends=is_last and marks_end)
-            session.has_written = True
-            if is_last:
-                ticket.answers = self._settings.hold.answers(ticket.beginning, ticket.answers)
-                ticket.is_unfinished = session.lexer.is_unfinished
-
         if isinstance(ticket.data, Spool):
-            return Overheard(ticket.data, hear)
-        hear(ticket.beginning, True)
+            return Overheard(ticket.data, partial(self._hear, ticket))
+        self._hear(ticket, ticket.beginning, True)
         return ticket.data
+
+    def _hear(self, ticket: Ticket, piece: bytes, is_last: bool) -> None:
+        session = ticket.session
+        session.has_written = True
+        marks_end = session.attribute(VI_ATTR_SEND_END_EN) != 0  # a program may set VI_FALSE, which is no bool
+        ticket.answers += session.lexer.feed(piece, ends=is_last and marks_end)
+        if is_last:
+            ticket.answers = self._settings.hold.answers(ticket.beginning, ticket.answers)
+            ticket.is_unfinished = session.lexer.is_unfinished
 
     @property
     def running(self) -> int:
@@ -363,10 +366,13 @@ class Service:
             self._done(ticket, report)
             return
         self._prolong(ticket)
-        ticket.received += len(report.data)
         self._hold.heard(ticket, report.data)
+        self._forward(ticket, report.data)
+
+    def _forward(self, ticket: Ticket, data: bytes) -> None:
+        ticket.received += len(data)
         try:
-            ticket.on_piece(report.data)
+            ticket.on_piece(data)
         except Exception as error:  # whoever is told may be in any state
             self._house.note_fault(error)
 
@@ -382,18 +388,22 @@ class Service:
 
     def _write_is_done(self) -> None:
         """The process has gone on to the read that came with it."""
-        write, read, self._read = self._running, self._read, None
+        write, read = self._running, self._read
         assert write is not None
         assert read is not None
-        self._running = read
-        self._aborts = [(read if aborted is write else aborted, ended) for aborted, ended in self._aborts]
         outcome = Outcome(value=len(write.data))
         self._hold.ended(write, outcome, False, time.monotonic())
+        self._running, self._read = read, None  # not before: as in `_done`
+        self._aborts = [(read if aborted is write else aborted, ended) for aborted, ended in self._aborts]
         self.finish(write, outcome)
 
     def _done(self, ticket: Ticket, report: pipe.Done) -> None:
-        outcome = Outcome(report.status, report.value, report.data, report.token, report.effect, report.text)
-        self._hold.ended(ticket, outcome, report.dirty, time.monotonic())
+        is_heard = ticket.ahead > 0 and self._hold.may_be_in_block(report.data)
+        if is_heard and self._reads_on(ticket, report):
+            return
+        value = report.value if ticket.reads_by is None else ticket.reads_by
+        outcome = Outcome(report.status, value, report.data, report.token, report.effect, report.text)
+        self._hold.ended(ticket, outcome, report.dirty, time.monotonic(), is_heard=is_heard)
         if report.status == ABORTED and self._keeper.state is State.ABORTING:
             outcome = failed("COMMAND_ABORTED", f"{self._name}: {self._keeper.reason}", report.effect)
             if not report.dirty:
@@ -427,6 +437,26 @@ class Service:
             if not outcome.failed:
                 self._keeper.succeeded()
             self._keeper.fire(Event.DONE)
+
+    def _reads_on(self, ticket: Ticket, report: pipe.Done) -> bool:
+        """A read has ended within a block, at its count or at a byte that looks like an end: go on with what the block
+        has to come, as far as its client takes it. That is of this answer, and so of this session, for certain; and the
+        client can tell itself what its next reads would give of it."""
+        self._hold.heard(ticket, report.data)
+        missing = min(self._hold.missing, ticket.ahead) if report.status >= 0 else 0
+        count = ticket.arguments[0]
+        assert isinstance(count, int)
+        ticket.ahead = 0
+        if not missing:
+            return False
+        self._forward(ticket, report.data)
+        session = ticket.session
+        is_enabled, termination = session.attribute(VI_ATTR_TERMCHAR_EN), session.attribute(VI_ATTR_TERMCHAR)
+        ticket.reads_by = [int(termination or 0) if is_enabled else NO_TERMINATION, int(self.marks_end)]
+        self._prolong(ticket)
+        assert self._keeper.child is not None
+        self._keeper.child.run(pipe.Run(ticket.number, "read_on", [missing, min(count, PIECE_SIZE)], []), b"")
+        return True
 
     def distrust(self) -> None:
         """What the process says from here on is not read."""

@@ -86,6 +86,10 @@ class Ticket(msgspec.Struct, eq=False, weakref=True):
     on_piece: Callable[[bytes], None] = drop
     arguments: Sequence[Argument] = ()
     data: bytes | Spool = b""
+    #: Of a read that ends within a block: the bytes of it that its client takes besides; and, once there are some, what
+    #: it needs to know to tell itself what each of its reads gives: see `wire.Read`.
+    ahead: int = 0
+    reads_by: list[int] | None = None
     #: Carried out only if this one succeeded.
     after: "Ticket | None" = None
     traffic: Traffic = Traffic.MESSAGE
@@ -112,6 +116,8 @@ class Ticket(msgspec.Struct, eq=False, weakref=True):
         """What its message begins with, as far as it is looked at."""
         if isinstance(self.data, Spool):
             return self.data.head
+        if not self.arguments:
+            return self.data
         return b"".join(argument for argument in self.arguments if isinstance(argument, bytes)) or self.data
 
     def __post_init__(self) -> None:

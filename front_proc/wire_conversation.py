@@ -33,6 +33,9 @@ WRITE_LIMIT = 1 << 32
 #: Characters of an attribute's state.
 STATE_LIMIT = 4096
 
+#: Bytes beyond its count that a read may bring of a block.
+AHEAD_LIMIT = 1 << 20
+
 #: Sessions that one connection may have open; as many writes may be under way.
 SESSION_LIMIT = 1000
 
@@ -133,7 +136,9 @@ class WireConversation:
         self._line.send(held + wire.encode(message))
 
     def _obey(self, request: wire.Hello | wire.Request) -> None:
-        if isinstance(request, wire.Hello) != (not self._is_welcome):
+        if self._is_welcome and type(request) in _CALLS:
+            self._carry_out(request)
+        elif isinstance(request, wire.Hello) != (not self._is_welcome):
             self._refuse(Failure("BAD_PROTOCOL", "the first message is a hello, and no other is"))
         elif isinstance(request, wire.Hello):
             self._welcome(request)
@@ -241,9 +246,13 @@ class WireConversation:
             ticket.after = written if number == request.after else None
             if ticket.after is not None and ticket.after.outcome is None:
                 self._named.add(request.after)
+        if isinstance(request, wire.Read) and not session.resource.name.startswith("ASRL"):
+            ticket.ahead = min(max(0, request.ahead), AHEAD_LIMIT)  # a serial line's reads end in ways of their own
         self._tickets[request.id] = ticket
-        self._accepting.append(session.resource.service)
-        session.resource.service.accept(ticket)
+        service = session.resource.service
+        if service not in self._accepting:
+            self._accepting.append(service)
+        service.accept(ticket)
 
     def _abandon(self, request: wire.Abandon) -> None:
         if self._held:  # the read may go on for long, and who waits for it no more may want the write's outcome

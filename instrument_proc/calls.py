@@ -7,6 +7,7 @@ What only passes through to the library is a row of `pyvisa_daemon.functions`. T
 its row in CALLS; then its handlers in `front_proc`.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import chain
@@ -27,6 +28,9 @@ _MAX_COUNT = int(StatusCode.success_max_count_read)
 
 #: viRead's count in the reads whose length nobody knows.
 CHUNK = 1 << 16
+
+#: Seconds of one viRead after which `read_on` reads no further: whoever aborts, clears or closes has to wait for it.
+SLOW = 0.01
 
 _DIGITS = tuple(b"%d" % digit for digit in range(1, 10))
 
@@ -116,6 +120,31 @@ def read(exchange: Exchange, count: int) -> Result:
         exchange.tell.piece(data)
     exchange.dirty = False
     return Result(status=status, data=data)
+
+
+def read_on(exchange: Exchange, count: int, at_once: int) -> Result:
+    """The next `count` bytes of a block, whatever they are, in viReads of `at_once`: as who asks for so many each time
+    would read them, each with its timeout. Ends early with END, and where the instrument is slow."""
+    exchange.dirty = True
+    gathered: list[bytes] = []
+    size, status = 0, _MAX_COUNT
+    try:
+        with _termination_off(exchange.session):
+            while count and status == _MAX_COUNT:
+                began = time.monotonic()
+                data, status = exchange.session.read(min(at_once, count))
+                gathered.append(data)
+                count, size = count - len(data), size + len(data)
+                if time.monotonic() - began > SLOW:
+                    break
+                if size >= PIECE_SIZE:
+                    exchange.tell.piece(b"".join(gathered))
+                    gathered, size = [], 0
+    except CallError:
+        exchange.tell.piece(b"".join(gathered))  # what came before is as good as ever
+        raise
+    exchange.dirty = False
+    return Result(status, data=b"".join(gathered))
 
 
 def write_read(exchange: Exchange, count: int) -> Result:
@@ -336,6 +365,7 @@ CALLS: dict[str, Callable[..., Result]] = {
     **{name: _passed(function) for name, function in FUNCTIONS.items()},
     "write": write,
     "read": read,
+    "read_on": read_on,
     "write_read": write_read,
     "read_message": read_message,
     "read_ahead": read_ahead,

@@ -33,7 +33,7 @@ from pyvisa_daemon.errors import Effect, Failure
 from pyvisa_daemon.exchange import Pending, Waiter
 from pyvisa_daemon.framing import FrameError
 from pyvisa_daemon.inbox import Inbox
-from pyvisa_daemon.sockets import AT_ONCE, is_ready, let_recv_sleep
+from pyvisa_daemon.sockets import AT_ONCE, MORE, is_ready, let_recv_sleep
 
 #: Seconds that a command may wait in the daemon for its turn.
 QUEUE_LIMIT = 120.0
@@ -121,10 +121,19 @@ class Channel:
         """`start`, with `on_reply` told of the reply by whichever thread reads it."""
         return self._begin(kind(next(self._numbers), *arguments, **options), on_reply)
 
-    def _begin(self, request: wire.Request, on_reply: Callable[[Pending], None] | None) -> Pending:
+    def start_first(
+        self,
+        kind: Callable[Concatenate[int, _Arguments], wire.Request],
+        *arguments: _Arguments.args,
+        **options: _Arguments.kwargs,
+    ) -> Pending:
+        """`start`, for a request that another follows at once: both go out together where that can be."""
+        return self._begin(kind(next(self._numbers), *arguments, **options), None, MORE)
+
+    def _begin(self, request: wire.Request, on_reply: Callable[[Pending], None] | None, how: int = AT_ONCE) -> Pending:
         if self._lost is not None:
             raise self._loss(Effect.NONE)
-        pending = Pending(request, on_reply)
+        pending = Pending(request, on_reply, how)
         try:
             self._pending[pending.id] = pending
             self._outbox.append(pending)
@@ -293,9 +302,9 @@ class Channel:
             frame, sent = outgoing.frame, outgoing.sent
             try:
                 if not sent:
-                    sent.extend(map(self._socket.send, (frame,), (AT_ONCE,)))
+                    sent.extend(map(self._socket.send, (frame,), (outgoing.how,)))
                 elif sum(sent) < len(frame):
-                    sent.extend(map(self._socket.send, (memoryview(frame)[sum(sent) :],), (AT_ONCE,)))
+                    sent.extend(map(self._socket.send, (memoryview(frame)[sum(sent) :],), (outgoing.how,)))
                 # Only after its last frame is gone is it taken out: the queue is empty when all is sent. Until then
                 # it takes turns with the others, so that a long one holds up nobody's short one.
                 if sum(sent) == len(frame):

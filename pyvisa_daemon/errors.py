@@ -20,6 +20,10 @@ class Effect(StrEnum):
 
 SUCCESS = 0
 
+#: VISA completion codes of viRead: at the termination character, and at its count.
+VI_SUCCESS_TERM_CHAR = 0x3FFF0005
+VI_SUCCESS_MAX_CNT = 0x3FFF0006
+
 _VISA = {
     "VI_ERROR_SYSTEM_ERROR": -1073807360,
     "VI_ERROR_INV_OBJECT": -1073807346,

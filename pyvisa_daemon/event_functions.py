@@ -230,9 +230,26 @@ class EventFunctions(PassedFunctions):
             buffer[: len(reply.data)] = reply.data
             return _completion("viReadAsync", job, reply.status, len(reply.data), buffer)
 
+        opened = self._sessions.get(session)
+        if opened is not None and opened.ahead is not None:
+            return self._read_at_once(session, opened, count)
         job, status = self._start_job(session, end, wire.Read, count, None)
         self._buffers[job] = buffer
         return buffer, VISAJobID(job), status
+
+    def _read_at_once(
+        self, session: VISASession, opened: OpenSession, count: int
+    ) -> tuple[SupportsBytes, VISAJobID, StatusCode]:
+        """viReadAsync within a block of which more is here already: done before it returns."""
+        job, buffer = next(self._numbers), _Buffer(count)
+        try:
+            data, status = opened.read(count)
+        except Failure as failure:
+            refuse(self, session, failure)
+        buffer[: len(data)] = data
+        opened.events.happened(_completion("viReadAsync", job, status, len(data), buffer))
+        self._buffers[job] = buffer
+        return buffer, VISAJobID(job), self.handle_return_value(session, SUCCESS)
 
     def write_asynchronously(self, session: VISASession, data: bytes) -> tuple[VISAJobID, StatusCode]:
         """viWriteAsync."""

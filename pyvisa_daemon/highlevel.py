@@ -16,6 +16,7 @@ import contextlib
 import logging
 import operator
 import re
+import sys
 from collections.abc import Iterable
 from typing import Any, cast
 
@@ -26,6 +27,7 @@ from pyvisa.typing import VISAEventContext, VISARMSession, VISASession
 from pyvisa.util import DebugInfo, LibraryPath
 
 from pyvisa_daemon import hosts, wire
+from pyvisa_daemon.asking import reads_at_once
 from pyvisa_daemon.channel import reply_limit
 from pyvisa_daemon.errors import SUCCESS, Failure
 from pyvisa_daemon.event_functions import EventFunctions
@@ -40,6 +42,10 @@ from pyvisa_daemon.version import __version__
 FILE_CHUNK = 1 << 20
 
 _logger = logging.getLogger(__name__)
+
+
+#: What says how a read ends: whether at a character, and at which.
+_TERMINATION = (ResourceAttribute.termchar_enabled, ResourceAttribute.termchar)
 
 
 @refusing_the_rest
@@ -165,8 +171,12 @@ class DaemonVisaLibrary(EventFunctions):
                 opened.channel.forget(opened.channel.start(wire.Write, opened.number, message))
                 return len(message), self.handle_return_value(session, SUCCESS)
             opened.collect()
+            if opened.ahead is not None and opened.ahead.marks_end:
+                opened.drop_ahead()  # a new message takes the place of an old answer (IEEE 488.2, 6.3.2.3)
             if len(message) <= PIECE_SIZE and contains_query(message):
-                opened.posted = opened.channel.start(wire.Write, opened.number, message)
+                channel = opened.channel
+                start = channel.start_first if reads_at_once(sys._getframe(1)) else channel.start
+                opened.posted = start(wire.Write, opened.number, message)
                 return len(message), self.handle_return_value(session, SUCCESS)
             reply = opened.ask(wire.Write, message)
         except Failure as failure:
@@ -176,10 +186,32 @@ class DaemonVisaLibrary(EventFunctions):
     def read(self, session: VISASession, count: int) -> tuple[bytes, StatusCode]:
         """viRead of at most `count` bytes. Goes out at once, behind a posted write whose failure it raises."""
         try:
-            reply = self._opened(session).read(count)
+            data, status = self._opened(session).read(count)
         except Failure as failure:
             refuse(self, session, failure)
-        return reply.data, self.handle_return_value(session, reply.status)
+        return data, self.handle_return_value(session, status)
+
+    def buffer_read(self, session: VISASession, count: int) -> tuple[bytes, StatusCode]:
+        """viBufRead; within a block of which more is here already, viRead."""
+        opened = self._sessions.get(session)
+        if opened is not None and opened.ahead is not None:
+            return self.read(session, count)
+        return super().buffer_read(session, count)
+
+    def clear(self, session: VISASession) -> StatusCode:
+        """viClear."""
+        self._drop_ahead(session)
+        return super().clear(session)
+
+    def flush(self, session: VISASession, mask: constants.BufferOperation) -> StatusCode:
+        """viFlush."""
+        self._drop_ahead(session)
+        return super().flush(session, mask)
+
+    def _drop_ahead(self, session: VISASession) -> None:
+        opened = self._sessions.get(session)
+        if opened is not None:
+            opened.drop_ahead()
 
     def write_from_file(self, session: VISASession, filename: str, count: int) -> tuple[int, StatusCode]:
         """viWriteFromFile: the first `count` bytes of a file on this machine, in one message."""
@@ -241,6 +273,9 @@ class DaemonVisaLibrary(EventFunctions):
         _, status = self._ask(session, wire.SetAttribute, int(attribute), state)
         if attribute == ResourceAttribute.timeout_value and opened is not None:
             opened.timeout_ms = int(state)
+        elif attribute in _TERMINATION and opened is not None and opened.ahead is not None:
+            is_enabled, character = (self.get_attribute(session, each)[0] for each in _TERMINATION)
+            opened.ahead.termination = int(character) if is_enabled else -1
         return status
 
     # Locks.

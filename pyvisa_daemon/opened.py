@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
+from typing import Any, cast
 
 from pyvisa.constants import StatusCode
 from pyvisa.highlevel import VisaLibraryBase
@@ -19,6 +19,7 @@ from pyvisa.typing import VISAHandler, VISASession
 from pyvisa.util import LibraryPath
 
 from pyvisa_daemon import hosts, wire
+from pyvisa_daemon.block_ahead import AHEAD, BlockAhead
 from pyvisa_daemon.channel import Channel, reply_limit
 from pyvisa_daemon.errors import SUCCESS, Failure
 from pyvisa_daemon.events import Occurrence, SessionEvents
@@ -56,6 +57,9 @@ class OpenSession:
     turns: dict[str, threading.Thread] = field(default_factory=dict)
     #: Asynchronous operations under way, by job.
     jobs: dict[int, Job] = field(default_factory=dict)
+    #: The rest of a block, or a part of it, that came with the read before; and how reading more of it failed.
+    ahead: BlockAhead | None = None
+    _failed_ahead: Failure | None = None
     #: VI_ATTR_USER_DATA: the program's own.
     user_data: Any = 0
 
@@ -63,11 +67,32 @@ class OpenSession:
         """One request of this session. Raises Failure."""
         return succeeded(self.channel.ask(reply_limit(self.timeout_ms), kind, self.number, *arguments))
 
-    def read(self, count: int) -> wire.Reply:
-        """viRead, out at once behind a posted write. Waits once for both, for the write's reply comes first. Raises
-        Failure: the write's, if that failed."""
+    def read(self, count: int) -> tuple[bytes, int]:
+        """viRead: at most `count` bytes and the status. Raises Failure: a posted write's, if that failed."""
+        data = b""
+        while True:
+            if self.ahead is not None:
+                more, status = self.ahead.take(count - len(data))
+                if self.ahead.is_used_up:
+                    self.ahead = None
+                data += more
+                if status is not None:
+                    return data, status
+            failure, self._failed_ahead = self._failed_ahead, None
+            if failure is not None:
+                raise failure
+            reply = self._request(count - len(data))
+            if not isinstance(reply.value, list):
+                return data + succeeded(reply).data, reply.status
+            self.ahead = BlockAhead(reply.data, reply.status, *cast(list[int], reply.value))
+            if reply.status < SUCCESS:
+                self._failed_ahead = failure_of(reply)
+
+    def _request(self, count: int) -> wire.Reply:
+        """One viRead of the daemon's, out at once behind a posted write. Waits once for both, for the write's reply
+        comes first. Raises Failure."""
         posted = self.posted
-        pending = self.channel.start(wire.Read, self.number, count, None if posted is None else posted.id)
+        pending = self.channel.start(wire.Read, self.number, count, None if posted is None else posted.id, AHEAD)
         try:
             reply = self.channel.wait(pending, reply_limit(self.timeout_ms))
         except BaseException:
@@ -76,7 +101,11 @@ class OpenSession:
                 self.channel.abandon(posted)
             raise
         self.collect()
-        return succeeded(reply)
+        return reply
+
+    def drop_ahead(self) -> None:
+        """What was read ahead is not wanted any more: it goes where a library's own buffer would."""
+        self.ahead = self._failed_ahead = None
 
     def collect(self) -> None:
         """Raises what a posted write came to, if it failed: as Failure."""
@@ -111,8 +140,13 @@ class OpenSession:
 def succeeded(reply: wire.Reply) -> wire.Reply:
     """`reply` itself. Raises Failure if it says that the request failed."""
     if reply.status < SUCCESS:
-        raise Failure(reply.token, reply.text or "the daemon says no more", reply.effect, reply.status)
+        raise failure_of(reply)
     return reply
+
+
+def failure_of(reply: wire.Reply) -> Failure:
+    """What `reply` says that went wrong."""
+    return Failure(reply.token, reply.text or "the daemon says no more", reply.effect, reply.status)
 
 
 class SessionLibrary(VisaLibraryBase):

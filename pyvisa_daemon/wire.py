@@ -25,7 +25,7 @@ from pyvisa_daemon.functions import Argument
 MAGIC = b"\x89VISAd\r\n"
 
 #: Bumped when an old peer would misunderstand; what merely adds is a feature.
-VERSION = 2
+VERSION = 3
 
 #: What this side can do beyond the version, told in both hellos.
 FEATURES = ("posted-write", "find", "locks", "events")
@@ -84,12 +84,19 @@ class Write(_Message, tag="write", frozen=True):
 
 
 class Read(_Message, tag="read", frozen=True):
-    """viRead of at most `count` bytes. They are the Pieces and `data`; `after` is the write that it depends on."""
+    """viRead of at most `count` bytes. They are the Pieces and `data`; `after` is the write that it depends on.
+
+    `ahead`: if it ends within a block of definite length, whose rest is certain to come, the client takes so many bytes
+    of that besides, and tells itself what each viRead gives of it. Then the Reply's status is that of the last viRead,
+    also if that failed, and its value two numbers: the termination character in force, or -1, and 1 if the interface
+    marks the END of messages, else 0.
+    """
 
     id: int
     session: int
     count: int
     after: int | None = None
+    ahead: int = 0
 
 
 class Call(_Message, tag="call", frozen=True):

@@ -10,14 +10,12 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from front_proc.hold import VI_SUCCESS_TERM_CHAR
 from front_proc.lifecycle import State
 from front_proc.limits import DEFAULTS as LIMITS
 from front_proc.locks import LockKind
-from front_proc.read_ahead import VI_SUCCESS_MAX_CNT
 from front_proc.sessions import VI_ATTR_SEND_END_EN, VI_ATTR_TERMCHAR_EN
 from instrument_proc import pipe
-from pyvisa_daemon.errors import ERRORS, Effect
+from pyvisa_daemon.errors import ERRORS, VI_SUCCESS_MAX_CNT, VI_SUCCESS_TERM_CHAR, Effect
 from tests.front_proc import playbook
 from tests.front_proc.playbook import DEFAULTS, Answers, Stage
 

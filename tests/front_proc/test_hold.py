@@ -2,9 +2,8 @@
 
 import pytest
 
-from front_proc.hold import VI_SUCCESS_TERM_CHAR
-from front_proc.read_ahead import VI_SUCCESS_MAX_CNT
 from front_proc.tickets import Outcome, failed
+from pyvisa_daemon.errors import VI_SUCCESS_MAX_CNT, VI_SUCCESS_TERM_CHAR
 
 
 def test_nobody_holds_at_first(bench, ann):

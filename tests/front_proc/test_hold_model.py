@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from front_proc.hold import VI_SUCCESS_TERM_CHAR
-from front_proc.read_ahead import VI_SUCCESS_MAX_CNT
 from front_proc.tickets import Outcome, failed
+from pyvisa_daemon.errors import VI_SUCCESS_MAX_CNT, VI_SUCCESS_TERM_CHAR
 from tests.front_proc.hold_bench import Bench
 from tests.front_proc.test_hold import BLOCK
 

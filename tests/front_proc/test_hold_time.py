@@ -5,10 +5,10 @@ The clock is the test's.
 
 import pytest
 
-from front_proc.hold import FOR_INFINITE, LONGEST_POLLING, PATIENCE, SHORTEST, VI_SUCCESS_TERM_CHAR
-from front_proc.read_ahead import VI_SUCCESS_MAX_CNT
+from front_proc.hold import FOR_INFINITE, LONGEST_POLLING, PATIENCE, SHORTEST
 from front_proc.sessions import VI_TMO_INFINITE
 from front_proc.tickets import Outcome, failed
+from pyvisa_daemon.errors import VI_SUCCESS_MAX_CNT, VI_SUCCESS_TERM_CHAR
 
 # Time.
 

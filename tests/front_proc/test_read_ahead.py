@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from front_proc.read_ahead import VI_SUCCESS_MAX_CNT, ReadAhead
+from front_proc.read_ahead import ReadAhead
+from pyvisa_daemon.errors import VI_SUCCESS_MAX_CNT
 
 TERM_CHAR = 0x3FFF0005
 

@@ -227,7 +227,7 @@ def test_fault_of_ours_in_what_a_command_leads_to_costs_its_process_and_not_its_
     answers = stage.submit(session, "set_attribute", arguments=[BAUD_RATE, 9600])
     waiting = stage.submit(other)
 
-    def fail(*_):
+    def fail(*_, **__):
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:

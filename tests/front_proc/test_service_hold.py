@@ -6,15 +6,14 @@ The process is played (see `playbook`), and time is the test's.
 import pytest
 
 from front_proc.events import SERVICE_REQUEST
-from front_proc.hold import LONGEST_POLLING, VI_SUCCESS_TERM_CHAR
+from front_proc.hold import LONGEST_POLLING
 from front_proc.lifecycle import State
 from front_proc.limits import DEFAULTS as LIMITS
 from front_proc.locks import LockKind
-from front_proc.read_ahead import VI_SUCCESS_MAX_CNT
 from front_proc.resource_settings import read_rows
 from front_proc.sessions import VI_ATTR_SEND_END_EN, VI_ATTR_TMO_VALUE
 from front_proc.spool import Spool
-from pyvisa_daemon.errors import Effect
+from pyvisa_daemon.errors import VI_SUCCESS_MAX_CNT, VI_SUCCESS_TERM_CHAR, Effect
 from tests.front_proc.playbook import BAUD_RATE, NAME, TIMEOUT
 
 # Holds.

@@ -7,12 +7,10 @@ import pytest
 
 from front_proc import errands
 from front_proc.errands import READ_AHEAD_MS
-from front_proc.hold import VI_SUCCESS_TERM_CHAR
 from front_proc.lifecycle import State
-from front_proc.read_ahead import VI_SUCCESS_MAX_CNT
 from front_proc.sessions import VI_ATTR_TERMCHAR_EN, VI_ATTR_TMO_VALUE
 from instrument_proc import pipe
-from pyvisa_daemon.errors import Effect
+from pyvisa_daemon.errors import VI_SUCCESS_MAX_CNT, VI_SUCCESS_TERM_CHAR, Effect
 from tests.front_proc.playbook import GRACE, TIMEOUT
 
 

@@ -101,6 +101,22 @@ def test_pair_whose_process_dies_says_of_each_what_it_may_have_done(stage, peer,
     assert [(reply.id, f"{reply.token} {reply.effect.value}") for reply in peer.heard()] == said
 
 
+def test_fault_of_ours_between_a_pair_s_write_and_its_read_costs_neither_its_reply(stage, peer, pair, monkeypatch):
+    """The child's end of the pipe closes by that (see `child`)."""
+
+    def fail(*_, **__):
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage.service._hold, "ended", fail)
+        pair.writes()
+        with pytest.raises(ZeroDivisionError):
+            pair.does(b"a\n")
+    pair.babbles()
+    pair.dies()
+    assert peer.tokens() == [(2, "INSTRUMENT_CRASHED"), (3, "SESSION_RESET")]
+
+
 def test_pair_is_aborted_as_one(stage, peer, pair):
     """Whoever asked for it waits for the end of both."""
     pair.starts()
