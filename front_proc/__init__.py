@@ -4,7 +4,7 @@ command, settings, daemonize    from the command line to a serving process
 front                           the house's registry: clients, resources, the pool, start and stop
 service_manager, stalls         systemd, and a loop that does not turn
 connection                      one TCP connection; its first bytes choose the language
-text_*                          the text protocol: framing, the table of commands, the conversation
+text_*                          the text protocol: framing, the table of commands, long messages, the conversation
 wire_conversation               the wire of the PyVISA backend
 resource, queue, hold, tickets  who is served when, and how each command ends
 sessions, attributes, admission who is connected, what each has open, and which VISA attributes it wants

@@ -12,7 +12,7 @@ from front_proc.sessions import Client
 RESERVE = 4
 
 #: Descriptors that no client gets, but those of RESERVE.
-DESCRIPTOR_RESERVE = 16
+DESCRIPTOR_RESERVE = 24
 
 
 class Admission:

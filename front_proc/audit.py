@@ -95,6 +95,7 @@ class _Lines:
     def __init__(self) -> None:
         self._text = io.BytesIO()
         self._count = 0
+        self._second, self._text_of_second = -1, ""
         self._logger = structlog.wrap_logger(
             structlog.BytesLogger(self._text),
             processors=[_moment_first, structlog.processors.JSONRenderer(serializer=_json)],
@@ -103,12 +104,18 @@ class _Lines:
     def __len__(self) -> int:
         return self._count
 
+    def _stamp(self, moment: float) -> str:
+        """Seconds of the epoch as RFC 3339 has them: most are of the same second as those before."""
+        second, microsecond = divmod(int(moment * 1e6), 10**6)
+        if second != self._second:
+            self._second, self._text_of_second = second, f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}"
+        return f"{self._text_of_second}.{microsecond:06d}Z"
+
     def add(self, moment: float, event: str, fields: Fields) -> bool:
-        """One more. False if it has a field that JSON does not know."""
-        when = datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        """One more. False if that cannot be: a field that JSON does not know, a time that no calendar has."""
         try:
-            self._logger.msg(event, time=when, **(fields() if callable(fields) else fields))
-        except (TypeError, ValueError):
+            self._logger.msg(event, time=self._stamp(moment), **(fields() if callable(fields) else fields))
+        except Exception:  # whoever gives the fields may do anything: it costs this record, not the writer
             return False
         self._count += 1
         return True
@@ -133,6 +140,8 @@ class LogWriter:
         self.path = file
         self._followers = followers
         self._take(self._opened())
+        #: One for good: structlog keeps a lock for each that it was ever given.
+        self._lines = _Lines()
         self._records: queue.SimpleQueue[_Record | Future[None] | None] = queue.SimpleQueue()
         #: Records that found the queue full, ever; those that came to the writer and no further; those told.
         self._dropped = 0
@@ -187,20 +196,20 @@ class LogWriter:
 
     def _write_from(self, record: _Record | Future[None] | None) -> bool:
         """Write all that waits, of which `record` is the first. Is it the end?"""
-        lines = _Lines()
+        lines = self._lines
         while record is not None:
             if isinstance(record, Future):
-                self._write_all(lines)
+                self._write_all()
                 self._change_file(record)
             elif not lines.add(*record):
                 self._unwritten += 1
             if len(lines) >= BATCH:
-                self._write_all(lines)
+                self._write_all()
             try:
                 record = self._records.get_nowait()
             except queue.Empty:
                 break
-        self._write_all(lines)
+        self._write_all()
         return record is None
 
     def _change_file(self, done: Future[None]) -> None:
@@ -213,18 +222,18 @@ class LogWriter:
         self._take(file)
         done.set_result(None)
 
-    def _write_all(self, lines: _Lines) -> None:
-        """Empties `lines`: into the file, or they are lost like those that found the queue full."""
-        gap, lost = _Lines(), self._dropped + self._unwritten
-        if lost > self._told:
-            gap.add(time.time(), "gap", {"lost": lost - self._told})
-        count, text = len(lines), gap.take() + lines.take()
+    def _write_all(self) -> None:
+        """What was gathered: into the file, or it is lost like what found the queue full."""
+        count, text = len(self._lines), self._lines.take()
+        told, lost = self._told, self._dropped + self._unwritten
+        if lost > told and self._lines.add(time.time(), "gap", {"lost": lost - told}):
+            told, text = lost, self._lines.take() + text
         try:
             self._file.write(text)
         except OSError:
             self._unwritten += count
         else:
-            self._told = lost
+            self._told = told
 
 
 class Audit:

@@ -28,7 +28,7 @@ from front_proc.spool import LongMessage
 from instrument_proc import pipe
 from instrument_proc.signs import Signs
 from instrument_proc.spawn import ChildSettings, run_child
-from pyvisa_daemon.framing import FrameError, FrameReader, pieces
+from pyvisa_daemon.framing import FrameError, FrameReader, keep_freed_memory, pieces
 
 #: Seconds between asking a hung child for its stacks and killing it; a SIGKILL in the same instant loses them.
 DUMP_TIME = 0.01
@@ -50,6 +50,8 @@ _spawn = multiprocessing.get_context("spawn")
 #: One buffer for all pipes: what `recv_into` filled is used up before anything else runs.
 _buffer = memoryview(bytearray(1 << 18))
 
+keep_freed_memory()
+
 
 class ChildProcess(asyncio.BufferedProtocol):
     """One child. Made by `start_child`."""
@@ -66,6 +68,9 @@ class ChildProcess(asyncio.BufferedProtocol):
             try:
                 with _main_left_out():
                     self._process.start()
+            except BaseException:
+                self.signs.end()
+                raise
             finally:
                 self.signs.close_descriptor()
         except BaseException:
@@ -83,6 +88,7 @@ class ChildProcess(asyncio.BufferedProtocol):
         except OSError:  # no descriptor left for it: then it must not be left over either
             self._process.kill()
             self._process.join()
+            self.signs.end()
             for end in (ours, self._death, self._abort):
                 end.close()
             raise
@@ -221,7 +227,7 @@ class ChildProcess(asyncio.BufferedProtocol):
             return  # nothing that it says can be believed any more
         garbage: Exception | None = None
         try:
-            messages: Sequence[bytes] = self._frames.feed(_buffer[:nbytes])
+            messages: Sequence[bytes | memoryview] = self._frames.feed(_buffer[:nbytes])
         except FrameError as error:
             garbage, messages = error, error.frames  # what it said before is as good as ever
         try:
@@ -259,6 +265,7 @@ class ChildProcess(asyncio.BufferedProtocol):
         self.exit_code = self._process.exitcode
         self._death.close()
         self._abort.close()
+        self.signs.end()
         self.gone.set()
         if self._is_drained:
             self._tell_death()

@@ -118,7 +118,7 @@ class Errands:
             self._go_on(report)
 
         limit = READ_AHEAD_MS / 1000 + self._grace
-        errand = _Errand("read_ahead", [READ_AHEAD_MS], Event.DIRTY, limit, done, keep)
+        errand = _Errand("read_ahead", [READ_AHEAD_MS, hold.promised], Event.DIRTY, limit, done, keep)
         self._send(errand, attributes.changes(holder))
 
     def poll(self, polled: Callable[[pipe.Done], None]) -> None:

@@ -41,6 +41,8 @@ class Hold:
         #: Of the answer being read: the blocks in it, and whether the last read ended at its count.
         self._scanner, self._is_begun = BlockScanner(), False
         self._is_cut = False
+        #: The rest of a block was left on the stream: it comes before the next answer, and looks like anything.
+        self._is_adrift = False
         self._active_at = self._moved_at = 0.0
         #: This session may have left something unread: nobody else is served before a resynchronisation.
         self._left_by: Session | None = None
@@ -66,6 +68,7 @@ class Hold:
         self.holder = self._stale_owner = self._left_by = None
         self._owed = 0
         self._late, self._patience = 0, PATIENCE[0]
+        self._is_adrift = False
 
     def reopened(self, *, marks_end: bool, is_new_line: bool) -> "Hold":
         """The hold of a new process. The instrument knows nothing of processes: what was to come may still come, unless
@@ -100,9 +103,14 @@ class Hold:
         return b"#" in data or self._scanner.is_in_block
 
     @property
-    def missing(self) -> int:
-        """Bytes to come of the block in which the answer being read is now."""
-        return self._scanner.missing if self._scanner.is_in_block else 0
+    def promised(self) -> int:
+        """Bytes that are to come of the block in which an answer on a stream is now, if it is known to be one."""
+        return 0 if self._marks_end or self._is_adrift else self._scanner.promised
+
+    def goes_on(self, session: Session, now: float) -> None:
+        """`session` is busy with what it has of its answer."""
+        if self.holder is session:
+            self._active_at = self._moved_at = now
 
     def ended(self, ticket: Ticket, outcome: Outcome, is_dirty: bool, now: float, *, is_heard: bool = False) -> None:
         """A ticket came back from the child: what that means for who is next. `is_heard`: what it read was `heard`."""
@@ -133,6 +141,7 @@ class Hold:
             return False
         self._expect_late(self.holder, max(0, self._owed - 1))
         self._left_by, self.holder = self.holder, None
+        self._is_adrift = not self._marks_end and (self._is_adrift or self._scanner.missing > 0)
         self._begin_answer()
         return True
 
@@ -219,6 +228,8 @@ class Hold:
         """Is there an answer to come whose end can be told?"""
         if self.holder is None or not self._owed:
             return False
+        if not self._marks_end and (self._is_adrift or self._scanner.missing != self._scanner.promised):
+            return False  # nobody knows how much of a block is to come
         return self._marks_end or bool(self.holder.attribute(VI_ATTR_TERMCHAR_EN))
 
     def was_read_ahead(self, status: int) -> None:

@@ -13,8 +13,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
-import msgspec
-
 from front_proc.attributes import ResourceAttributes
 from front_proc.errands import ERRAND, LOST, Errands
 from front_proc.event_service import EventService
@@ -26,13 +24,12 @@ from front_proc.lifecycle import DORMANT, Event, State
 from front_proc.lock_service import LockService
 from front_proc.queue import FairQueue
 from front_proc.resource_settings import EffectiveSettings
-from front_proc.sessions import VI_ATTR_SEND_END_EN, VI_ATTR_TERMCHAR, VI_ATTR_TERMCHAR_EN, Client, Session
+from front_proc.sessions import VI_ATTR_SEND_END_EN, VI_ATTR_TERMCHAR, VI_ATTR_TERMCHAR_EN, Session
 from front_proc.spool import LongMessage, Overheard, Spool
 from front_proc.tickets import FREE_CALLS, WRITES, Outcome, Ticket, Traffic, failed
 from instrument_proc import pipe
 from instrument_proc.signs import Step
-from pyvisa_daemon.errors import ERRORS, Effect
-from pyvisa_daemon.framing import PIECE_SIZE
+from pyvisa_daemon.errors import ERRORS, VI_SUCCESS_MAX_CNT, VI_SUCCESS_TERM_CHAR, Effect
 from pyvisa_daemon.program_message import contains_query
 
 #: The status of a command that a device clear has cut short.
@@ -69,8 +66,6 @@ class Service:
         self._queue = FairQueue()
         self._hold = Hold()
         self._running: Ticket | None = None
-        #: While `_running` is a write: the read that the process goes on with, in the same order.
-        self._read: Ticket | None = None
         #: Who waits for the end of a ticket that is being aborted.
         self._aborts: list[tuple[Ticket, asyncio.Future[None]]] = []
         #: Seconds that a connection has which is made anew because there is no other way to empty it.
@@ -94,11 +89,6 @@ class Service:
 
     def submit(self, ticket: Ticket) -> None:
         """Accept a command; its outcome comes through `ticket.on_outcome`, perhaps at once."""
-        self.accept(ticket)
-        self.dispatch()
-
-    def accept(self, ticket: Ticket) -> None:
-        """`submit`, but nothing begins before the `dispatch` that has to follow: for several that came together."""
         self._last_ticket += 1
         ticket.number = self._last_ticket
         ticket.queued_at = time.monotonic()
@@ -111,6 +101,7 @@ class Service:
             self._queue.add(ticket)
             if self._keeper.state in DORMANT:
                 self._keeper.wake()
+            self.dispatch()
 
     def _is_local(self, ticket: Ticket) -> bool:
         return ticket.arguments[0] in self.attributes.defaults
@@ -141,10 +132,13 @@ class Service:
         is_first = self._queue.next_of(session) in (None, ticket)
         if not is_first or (self._running is not None and self._running.session is session):
             return False
-        count = ticket.arguments[0] if ticket.arguments else None
-        data, status = session.ahead.take(count if isinstance(count, int) else None)
-        self.finish(ticket, Outcome(status, data=data))
+        self.finish(ticket, self._answered_ahead(ticket))
         return True
+
+    def _answered_ahead(self, ticket: Ticket) -> Outcome:
+        count = ticket.arguments[0] if ticket.arguments else None
+        data, status = ticket.session.ahead.take(count if isinstance(count, int) else None)
+        return Outcome(status, data=data)
 
     def abandon(self, ticket: Ticket) -> None:
         """Its client waits no more: what has not begun does not begin."""
@@ -214,7 +208,8 @@ class Service:
         self, session: Session, describe: Callable[[], str], outcome: Outcome, waited: float, ran: float, size: int = 0
     ) -> None:
         token = outcome.token if outcome.failed else "ok"
-        fields = (session.client, self._name, self._keeper.generation, describe, token, outcome.effect)
+        client = session.client  # as it is now: it may call itself something else by the time this is written
+        fields = (client.address, client.name, self._name, self._keeper.generation, describe, token, outcome.effect)
         self._house.audit.note("command", partial(_on_record, *fields, waited, ran, size))
 
     # Serving.
@@ -296,25 +291,16 @@ class Service:
         elif ticket.call in _ANEW and not ticket.session.is_fresh:
             ticket.session.begin(marks_end=self.marks_end)  # whatever was begun or unread, this is something new
         message = self._overheard(ticket) if ticket.call in WRITES else ticket.data
-        call, arguments = ticket.call, list(ticket.arguments)
-        read = self._read = self._read_behind(ticket)
-        if read is not None:
-            self._queue.take(read)
-            read.number, read.dispatched_at = ticket.number, ticket.dispatched_at
-            call, arguments = "write_read", list(read.arguments)
+        call, arguments = ticket.call, ticket.arguments
+        if call == "write_read" and ticket.session.ahead:
+            ticket.is_answered = True  # old answers come first, and those are here
+            call, arguments = "write", ()
         changes = self.attributes.changes(ticket.session)
         self._keeper.fire(Event.DISPATCHED)
         # The shorter of what it has to begin and what it has from then on: `prolongs` looks whether it has begun.
         self._keeper.arm(min(self._limits.begin_time, self._call_time(ticket) or self._limits.begin_time))
         assert self._keeper.child is not None
-        self._keeper.child.run(pipe.Run(ticket.number, call, arguments, changes), message)
-
-    def _read_behind(self, ticket: Ticket) -> Ticket | None:
-        """The read of a write's answer, if it is waiting already: the process then does both in one order."""
-        if ticket.call != "write" or ticket.session.ahead or isinstance(ticket.data, Spool):
-            return None
-        following = self._queue.next_of(ticket.session)
-        return following if following is not None and following.after is ticket else None
+        self._keeper.child.run(pipe.Run(ticket.number, call, list(arguments), changes), message)
 
     def _overheard(self, ticket: Ticket) -> bytes | LongMessage:
         """What a write sends, of which is heard what it asks for: of a long one as it goes to the child."""
@@ -358,10 +344,10 @@ class Service:
         # Anything else is of a command that had its outcome already: its process is to die.
 
     def _ticket_reported(self, report: pipe.Done | pipe.Piece) -> None:
-        if self._read is not None:
-            report = self._pair_reported(report)
         ticket = self._running
         assert ticket is not None
+        if ticket.call == "write_read" and ticket.traffic is Traffic.MESSAGE and _has_written(report):
+            self._goes_on_to_read(ticket)
         if isinstance(report, pipe.Done):
             self._done(ticket, report)
             return
@@ -376,34 +362,24 @@ class Service:
         except Exception as error:  # whoever is told may be in any state
             self._house.note_fault(error)
 
-    def _pair_reported(self, report: pipe.Done | pipe.Piece) -> pipe.Done | pipe.Piece:
-        """Of a write and its read: what of it concerns the one that is running then."""
-        if isinstance(report, pipe.Piece):
-            self._write_is_done()
-        elif report.effect is Effect.DONE:
-            self._write_is_done()
-            if report.status < 0:  # what it did was the write's
-                return msgspec.structs.replace(report, effect=Effect.NONE)
-        return report
-
-    def _write_is_done(self) -> None:
-        """The process has gone on to the read that came with it."""
-        write, read = self._running, self._read
-        assert write is not None
-        assert read is not None
-        outcome = Outcome(value=len(write.data))
-        self._hold.ended(write, outcome, False, time.monotonic())
-        self._running, self._read = read, None  # not before: as in `_done`
-        self._aborts = [(read if aborted is write else aborted, ended) for aborted, ended in self._aborts]
-        self.finish(write, outcome)
+    def _goes_on_to_read(self, ticket: Ticket) -> None:
+        """It has written: from here on it is a read."""
+        self._hold.ended(ticket, Outcome(), False, time.monotonic())
+        ticket.traffic, ticket.answers, ticket.is_unfinished = Traffic.ANSWER, 0, False
 
     def _done(self, ticket: Ticket, report: pipe.Done) -> None:
-        is_heard = ticket.ahead > 0 and self._hold.may_be_in_block(report.data)
+        is_heard = ticket.ahead > 0 and self._may_read_on(ticket, report)
         if is_heard and self._reads_on(ticket, report):
             return
         value = report.value if ticket.reads_by is None else ticket.reads_by
-        outcome = Outcome(report.status, value, report.data, report.token, report.effect, report.text)
-        self._hold.ended(ticket, outcome, report.dirty, time.monotonic(), is_heard=is_heard)
+        has_written = ticket.call == "write_read" and ticket.traffic is Traffic.ANSWER
+        effect = Effect.DONE if has_written else report.effect
+        outcome = Outcome(report.status, value, report.data, report.token, effect, report.text)
+        if ticket.is_answered and not outcome.failed:
+            is_kept = bool(ticket.session.ahead)  # unless the session has left meanwhile
+            outcome = self._answered_ahead(ticket) if is_kept else failed("CLIENT_GONE", effect=Effect.DONE)
+        else:
+            self._hold.ended(ticket, outcome, report.dirty, time.monotonic(), is_heard=is_heard)
         if report.status == ABORTED and self._keeper.state is State.ABORTING:
             outcome = failed("COMMAND_ABORTED", f"{self._name}: {self._keeper.reason}", report.effect)
             if not report.dirty:
@@ -425,12 +401,9 @@ class Service:
             outcome = self.events.status_byte(ticket, outcome, mav)
         if report.status == LOST:
             session.generation = None
-        read, self._read = self._read, None
         self._running = None  # not before: a fault of ours on the way here costs this ticket its process, not its reply
         self.resume()
         self.finish(ticket, outcome)
-        if read is not None:
-            self.finish(read, failed("WRITE_FAILED"))
         if report.status == LOST:
             self._keeper.lost(report.text)
         else:
@@ -438,25 +411,34 @@ class Service:
                 self._keeper.succeeded()
             self._keeper.fire(Event.DONE)
 
+    def _may_read_on(self, ticket: Ticket, report: pipe.Done) -> bool:
+        """May the answer go on behind this read? On a stream, if that ended at its count or a byte of a block looked
+        like an end."""
+        if self.marks_end or ticket.session is not self._hold.holder or self._keeper.state is not State.BUSY:
+            return False
+        if report.status == VI_SUCCESS_MAX_CNT:
+            return bool(report.data)
+        return report.status == VI_SUCCESS_TERM_CHAR and self._hold.may_be_in_block(report.data)
+
     def _reads_on(self, ticket: Ticket, report: pipe.Done) -> bool:
-        """A read has ended within a block, at its count or at a byte that looks like an end: go on with what the block
-        has to come, as far as its client takes it. That is of this answer, and so of this session, for certain; and the
-        client can tell itself what its next reads would give of it."""
+        """Go on with what has come of the answer, as far as its client takes it. That is of this session for certain,
+        which can tell what its next reads would give of it."""
         self._hold.heard(ticket, report.data)
-        missing = min(self._hold.missing, ticket.ahead) if report.status >= 0 else 0
-        count = ticket.arguments[0]
-        assert isinstance(count, int)
-        ticket.ahead = 0
-        if not missing:
+        at_most, ticket.ahead = ticket.ahead, 0
+        promised, termination = self._hold.promised, _termination_of(ticket.session)
+        if termination is None or not (promised or report.status == VI_SUCCESS_MAX_CNT):
             return False
         self._forward(ticket, report.data)
-        session = ticket.session
-        is_enabled, termination = session.attribute(VI_ATTR_TERMCHAR_EN), session.attribute(VI_ATTR_TERMCHAR)
-        ticket.reads_by = [int(termination or 0) if is_enabled else NO_TERMINATION, int(self.marks_end)]
+        ticket.reads_by = termination
         self._prolong(ticket)
+        call, count = ("read_on_block", min(promised, at_most)) if promised else ("read_on", at_most)
         assert self._keeper.child is not None
-        self._keeper.child.run(pipe.Run(ticket.number, "read_on", [missing, min(count, PIECE_SIZE)], []), b"")
+        self._keeper.child.run(pipe.Run(ticket.number, call, [count], []), b"")
         return True
+
+    def goes_on(self, session: Session) -> None:
+        """`session` is busy with what it has of its answer: that is not idle."""
+        self._hold.goes_on(session, time.monotonic())
 
     def distrust(self) -> None:
         """What the process says from here on is not read."""
@@ -465,11 +447,7 @@ class Service:
 
     def fail_running(self, token: str, text: str) -> None:
         """The process that had a command is dead."""
-        running = self._running
-        if self._read is not None and running is not None and self._step_of(running) is Step.WRITTEN:
-            self._write_is_done()
         ticket, self._running = self._running, None
-        read, self._read = self._read, None
         self._errands.forget()
         if ticket is None:
             return  # it ended while its process was being killed
@@ -480,15 +458,10 @@ class Service:
         self.finish(ticket, failure)
         # What it sent meanwhile it sent unknowing.
         outcome = failed("SESSION_RESET", f"{self._name}: not executed, {text}")
-        if read is not None:
-            self.finish(read, outcome)
         self.fail(lambda waiting: waiting.session is ticket.session, outcome)
 
-    def _step_of(self, ticket: Ticket) -> Step:
-        return self._keeper.step_of(ticket.number)[0]
-
     def _may_have_acted(self, ticket: Ticket) -> bool:
-        return ticket.is_doubtful or self._step_of(ticket) >= Step.STARTED
+        return ticket.is_doubtful or self._keeper.step_of(ticket.number)[0] >= Step.STARTED
 
     def fail_queued(self, refusal: Outcome) -> None:
         """Nothing that waits will be carried out."""
@@ -506,12 +479,16 @@ class Service:
         running, now = self._running, time.monotonic()
         number, limit = (ERRAND, self._errands.limit) if running is None else (running.number, self._call_time(running))
         step, moment = self._keeper.step_of(number)
+        looks_after = limit
         if running is not None and step is Step.TAKEN:
             moment, limit = running.dispatched_at, self._limits.begin_time
-        if limit is not None and moment + limit <= now:
-            return False
-        self._keeper.arm(None if limit is None else moment + limit - now)
-        return True
+        if limit is None:
+            self._keeper.arm(None)
+            return True
+        left = moment + limit - now
+        if left > 0:  # what begins meanwhile may hang as soon as it has had its own time
+            self._keeper.arm(min(left, looks_after or left))
+        return left > 0
 
     def _prolong(self, ticket: Ticket) -> None:
         """`ticket` has its time anew, unless its process is to die: that does not wait for what it still says."""
@@ -611,13 +588,27 @@ class Service:
         return True
 
 
+def _termination_of(session: Session) -> int | None:
+    """The character that ends its reads, or NO_TERMINATION; None if that is no character, as some libraries allow."""
+    if not session.attribute(VI_ATTR_TERMCHAR_EN):
+        return NO_TERMINATION
+    character = session.attribute(VI_ATTR_TERMCHAR)
+    return character if isinstance(character, int) and 0 <= character <= 0xFF else None
+
+
+def _has_written(report: pipe.Done | pipe.Piece) -> bool:
+    """Is the message of a write_read, of which this comes, with the instrument?"""
+    return isinstance(report, pipe.Piece) or report.effect is Effect.DONE
+
+
 def _is_void(ticket: Ticket) -> bool:
     """Has the write failed that it depends on?"""
     return ticket.after is not None and ticket.after.outcome is not None and ticket.after.outcome.failed
 
 
 def _on_record(
-    client: Client,
+    address: str,
+    name: str,
     resource: str,
     generation: int,
     describe: Callable[[], str],
@@ -629,7 +620,8 @@ def _on_record(
 ) -> dict[str, Any]:
     """The audit's fields for a command. Called in the writer's thread."""
     return {
-        **client.who(),
+        "client": address,
+        "name": name,
         "resource": resource,
         "generation": generation,
         "command": describe(),

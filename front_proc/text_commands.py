@@ -6,6 +6,7 @@ function gets the Conversation and the arguments and returns the reply. Failures
 To add a command: a function and its row in COMMANDS; then its line in docs/reference/text-protocol.md.
 """
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,7 +18,17 @@ import msgspec
 from front_proc import status as status_report
 from front_proc.locks import LockKind
 from front_proc.sessions import VI_TMO_INFINITE, Session
-from front_proc.text_framing import answer, as_block, block_end, block_start, escape, unescape
+from front_proc.text_framing import (
+    answer,
+    as_block,
+    block_end,
+    block_start,
+    escape,
+    long_answer,
+    long_block,
+    unescape,
+    without_suffix,
+)
 from pyvisa_daemon.errors import Failure
 from pyvisa_daemon.version import __version__
 from pyvisa_daemon.wire import FEATURES
@@ -47,10 +58,11 @@ class Arguments(msgspec.Struct, frozen=True):
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """What a verb has an instrument's process do: a row of `instrument_proc.calls`; its reply, from session, data and
-    value of what came of it."""
+    value of what came of it; and the same from data that is long, piece by piece."""
 
     call: str
     reply: Callable[["Conversation", Session, bytes, object], bytes]
+    long_reply: Callable[["Conversation", Session, deque[bytes], object], Iterable[bytes]]
 
 
 @dataclass(frozen=True)
@@ -169,10 +181,22 @@ def _as_block(_: "Conversation", __: Session, data: bytes, ___: object) -> bytes
     return as_block(data)
 
 
-query_resource = Exchange("query", _answered)
-write_resource = Exchange("write", _counted)
-read_resource = Exchange("read_message", _answered)
-query_binary = Exchange("query_block", _as_block)
+def _long_answered(conversation: "Conversation", session: Session, pieces: deque[bytes], _: object) -> Iterable[bytes]:
+    return long_answer(without_suffix(pieces, conversation.termination(session)[0]))
+
+
+def _long_block(_: "Conversation", __: Session, pieces: deque[bytes], ___: object) -> Iterable[bytes]:
+    return long_block(pieces)
+
+
+def _counted_alone(_: "Conversation", __: Session, ___: deque[bytes], value: object) -> Iterable[bytes]:
+    return [str(value).encode()]
+
+
+query_resource = Exchange("query", _answered, _long_answered)
+write_resource = Exchange("write", _counted, _counted_alone)
+read_resource = Exchange("read_message", _answered, _long_answered)
+query_binary = Exchange("query_block", _as_block, _long_block)
 
 
 async def timeout(conversation: "Conversation", arguments: Arguments) -> Reply:
@@ -441,3 +465,11 @@ def parse(line: bytes) -> tuple[Prefix, Command, Arguments]:
     verb, _, argument = line[3:].partition(b" ")
     row = find(prefix, _text(verb))
     return prefix, row, row.read(prefix + row.syntax, argument)
+
+
+def parse_before_block(line: bytes) -> tuple[Prefix, Command, Arguments]:
+    """`parse` of what is before a block, in the line of a verb that takes one. Raises Failure(BAD_ARGUMENT)."""
+    prefix = _PREFIXES[line[:3]]
+    verb, _, argument = line[3:].partition(b" ")
+    row = find(prefix, verb.decode())
+    return prefix, row, message(prefix + row.syntax, argument)

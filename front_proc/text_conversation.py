@@ -5,8 +5,9 @@ Runs in the front, one for each connection that began with a prefix. Framing is 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import chain
 from typing import Protocol
 
 import msgspec
@@ -15,8 +16,20 @@ from front_proc.events import RQS, SERVICE_REQUEST
 from front_proc.front import Front
 from front_proc.locks import LockKind
 from front_proc.sessions import VI_ATTR_TERMCHAR, VI_ATTR_TERMCHAR_EN, VI_ATTR_TMO_VALUE, Client, Session
-from front_proc.text_commands import PERSONS_NAMES, Arguments, Command, Exchange, Prefix, find, parse, takes_block
-from front_proc.text_framing import BLOCK_LIMIT, LINE_LIMIT, Request, RequestReader
+from front_proc.spool import Spool
+from front_proc.text_commands import (
+    PERSONS_NAMES,
+    Arguments,
+    Command,
+    Exchange,
+    Prefix,
+    find,
+    parse,
+    parse_before_block,
+    takes_block,
+)
+from front_proc.text_framing import LINE_LIMIT, Request, RequestReader
+from front_proc.text_long_messages import Answer, spooled
 from front_proc.tickets import Outcome, Ticket, drop, printable
 from instrument_proc.pipe import Argument
 from pyvisa_daemon.errors import Effect, Failure
@@ -116,6 +129,9 @@ class Conversation:
         self._stop_timer()
         if self._task is not None:
             self._task.cancel()
+        # What there is of a long message must go now: whatever else refers to this may be garbage that is found late.
+        self._request = self._task = None
+        self._reader = RequestReader(takes_block)
 
     # Requests, one at a time.
 
@@ -166,18 +182,18 @@ class Conversation:
 
     def _begin(self, request: Request) -> None:
         self._line_due = None
-        if not self._may_be_served(request.line):
+        if not self._may_be_served(request):
             self._give_up(Failure("TOO_MANY_CLIENTS", "there is room for looking and for .!. only; try again later"))
             return
         self._request = request
         if not self._exchanges(request):
             self._task = self._loop.create_task(self._serve(request))
 
-    def _may_be_served(self, line: bytes) -> bool:
+    def _may_be_served(self, request: Request) -> bool:
         if self.front.may_work(self.client):
             return True
         try:
-            prefix, row, _ = self._parse(line)
+            prefix, row, _ = self._parse(request.line) if request.block is None else parse_before_block(request.line)
         except Failure:
             return True  # its reply will say what is wrong with it
         return prefix is Prefix.DAEMON or row.verb in _WITHOUT_ROOM
@@ -187,7 +203,7 @@ class Conversation:
         outcome, and no task waits for it. False if it is anything else, or wrong."""
         try:
             prefix, row, arguments = self._parse(request.line)
-        except Failure:
+        except Failure:  # also where a long block is missing from the line: that takes its time
             return False
         if not isinstance(row.run, Exchange) or prefix is Prefix.DAEMON:
             return False
@@ -195,19 +211,24 @@ class Conversation:
         if session is None or self.front.is_stopping:
             return False
         self._saw_person = self._saw_person or prefix is Prefix.PERSON
-        answer = _Answer()
+        answer = Answer()
         on_outcome = partial(self._exchanged, request, row.run, session, answer)
         data = self.terminated(session, arguments.message) if arguments.message else b""
         session.resource.submit(Ticket(session, row.run.call, on_outcome, answer.add, (), data))
         return True
 
     def _exchanged(
-        self, request: Request, exchange: Exchange, session: Session, answer: "_Answer", outcome: Outcome
+        self, request: Request, exchange: Exchange, session: Session, answer: Answer, outcome: Outcome
     ) -> None:
         if self._is_over:
             return
         try:
             data = answer.whole(outcome.checked().data)
+            if data is None:
+                self._task = self._loop.create_task(
+                    self._serve_long(request, exchange.long_reply(self, session, answer.pieces, outcome.value))
+                )
+                return
             reply = exchange.reply(self, session, data, outcome.value)
         except Failure as failure:
             self._line.send(self._marked(error_line(failure), request, is_failed=True))
@@ -221,6 +242,19 @@ class Conversation:
         self._request = self._task = None
         if self._reader or self._is_at_end:
             self._loop.call_soon(self._go_on)  # not before whoever told of the outcome is done with it
+
+    async def _serve_long(self, request: Request, reply: Iterable[bytes]) -> None:
+        await self._send_long(request, reply)
+        self._ended()
+
+    async def _send_long(self, request: Request, reply: Iterable[bytes]) -> None:
+        """A piece in each turn of the loop, for others have turns as well, and no more than its client reads."""
+        tag = b"ok " if self.is_tagged else b""
+        for piece in chain((tag,), reply, (request.terminator,)):
+            if piece:
+                self._line.send(piece)
+                await self._line.sent()
+            await asyncio.sleep(0)
 
     def _marked(self, reply: bytes, request: Request, *, is_failed: bool = False) -> bytes:
         tag = (b"err " if is_failed else b"ok ") if self.is_tagged else b""
@@ -243,8 +277,11 @@ class Conversation:
         else:
             if self._is_on_record:
                 self._note(request, began, "ok", Effect.NONE)
-        self._line.send(self._marked(reply, request, is_failed=is_failed))
-        await self._line.sent()  # one reply at a time: who does not read gets no more
+        if isinstance(reply, bytes):
+            self._line.send(self._marked(reply, request, is_failed=is_failed))
+            await self._line.sent()  # one reply at a time: who does not read gets no more
+        else:
+            await self._send_long(request, reply)
         self._request = self._task = None
         self._go_on()
 
@@ -260,8 +297,9 @@ class Conversation:
             if self._request is None or len(self._reader) <= READ_AHEAD:
                 self._line.resume()
 
-    async def _reply(self, request: Request) -> bytes:
-        prefix, row, arguments = self._parse(request.line)
+    async def _reply(self, request: Request) -> bytes | Iterable[bytes]:
+        parse_line = self._parse if request.block is None else parse_before_block
+        prefix, row, arguments = parse_line(request.line)
         if prefix is Prefix.DAEMON and not self.client.is_loopback:
             raise Failure("FORBIDDEN", "commands for the daemon are accepted from its own machine only")
         if prefix is Prefix.PERSON:
@@ -270,7 +308,7 @@ class Conversation:
             raise Failure("SHUTTING_DOWN")
         self._is_on_record = row.on_record
         if isinstance(row.run, Exchange):
-            return await self._exchange(row.run, arguments)
+            return await self._exchange(row.run, arguments, request.block)
         reply = await row.run(self, arguments)
         data = reply.encode() if isinstance(reply, str) else reply
         if prefix is Prefix.PERSON and row.show is not None and data[:1] in (b"[", b"{"):
@@ -356,19 +394,32 @@ class Conversation:
         """An answer without the read termination."""
         return data.removesuffix(self._terminations[session][0])
 
-    async def _exchange(self, exchange: Exchange, arguments: Arguments) -> bytes:
-        """As `_exchanges`, with a session that has to be looked for."""
-        session, answer = await self.session(arguments.target), _Answer()
-        data = self.terminated(session, arguments.message) if arguments.message else b""
+    async def _exchange(
+        self, exchange: Exchange, arguments: Arguments, block: bytearray | None
+    ) -> bytes | Iterable[bytes]:
+        """As `_exchanges`, with a session that has to be looked for or a message that is long. Raises Failure."""
+        session, answer = await self.session(arguments.target), Answer()
+        data: bytes | Spool = b""
+        if block is not None:
+            try:
+                data = await spooled(self.front.spool_folder, arguments.message, block, self.termination(session)[1])
+            except OSError as error:
+                self.front.note_fault(error)
+                raise Failure("VI_ERROR_ALLOC", "the daemon has no room for so long a message") from error
+        elif arguments.message:
+            data = self.terminated(session, arguments.message)
         outcome = await self.execute(session, exchange.call, (), data, answer.add)
-        return exchange.reply(self, session, answer.whole(outcome.data), outcome.value)
+        whole = answer.whole(outcome.data)
+        if whole is None:
+            return exchange.long_reply(self, session, answer.pieces, outcome.value)
+        return exchange.reply(self, session, whole, outcome.value)
 
     async def execute(
         self,
         session: Session,
         call: str,
         arguments: Sequence[Argument] = (),
-        data: bytes = b"",
+        data: bytes | Spool = b"",
         on_piece: Callable[[bytes], None] = drop,
     ) -> Outcome:
         """One call of the child's. Raises Failure."""
@@ -418,32 +469,6 @@ class Conversation:
         session.resource.service.events.enable(session, SERVICE_REQUEST, _settling(enabled))
         (await enabled).checked()
         self._requests[session] = happened
-
-
-class _Answer:
-    """An answer, put together from its pieces."""
-
-    __slots__ = ("_pieces", "_size")
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self._size = 0
-
-    def add(self, piece: bytes) -> None:
-        """One more; what would be too long is counted and dropped."""
-        self._size += len(piece)
-        if self._size <= BLOCK_LIMIT:
-            self._pieces.append(piece)
-
-    def whole(self, last: bytes) -> bytes:
-        """All of it, `last` being the last piece. Raises Failure if it is too long."""
-        if not self._pieces and len(last) <= BLOCK_LIMIT:
-            return last
-        self.add(last)
-        if self._size > BLOCK_LIMIT:
-            text = f"an answer of {self._size} bytes: here one has at most {BLOCK_LIMIT}; PyVISA programs take any"
-            raise Failure("VI_ERROR_ALLOC", text, Effect.DONE)
-        return b"".join(self._pieces)
 
 
 def _settling(ended: "asyncio.Future[Outcome]") -> Callable[[Outcome], None]:

@@ -2,14 +2,19 @@
 
 Pure: no socket, no clock. Runs in the front. A request is a line; one whose verb takes a binary block may hold LF
 inside the block and ends with the terminator behind it.
+
+The front has one thread for everybody: what is longer than a piece is not copied as a whole, nor looked at in one go.
 """
 
+import codecs
 import re
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
 
 import msgspec
 
 from pyvisa_daemon.errors import Failure
+from pyvisa_daemon.framing import PIECE_SIZE
 
 #: Bytes of a line before its terminator, and of a block.
 LINE_LIMIT = 1 << 16
@@ -23,11 +28,13 @@ _VERB_SIZE = 64
 
 
 class Request(msgspec.Struct, frozen=True):
-    """One request: its line, the terminator that it came with (LF, CR LF or nothing), and where its block begins."""
+    """One request: its line and the terminator that it came with (LF, CR LF or nothing).
+
+    A block of more than PIECE_SIZE bytes is apart from the line that it ends. Whoever takes it may empty it."""
 
     line: bytes
     terminator: bytes
-    block_at: int | None = None
+    block: bytearray | None = None
 
 
 class RequestReader:
@@ -78,17 +85,28 @@ class RequestReader:
             if len(self._buffer) > LINE_LIMIT + 1 or (len(self._buffer) > LINE_LIMIT and self._buffer[-1:] != b"\r"):
                 raise Failure("LINE_TOO_LONG", f"a line has at most {LINE_LIMIT} bytes")
             return None
-        return self._take(end - (self._buffer[end - 1 : end] == b"\r"), None)
+        end -= self._buffer[end - 1 : end] == b"\r"
+        request = self._take(end)
+        if end > LINE_LIMIT:
+            raise Failure("LINE_TOO_LONG", f"a line has at most {LINE_LIMIT} bytes")
+        return request
 
-    def _take(self, end: int, block_at: int | None) -> Request:
+    def _take(self, end: int) -> Request:
         """The request whose terminator begins at `end`."""
         terminator = b"\n" if self._buffer[end : end + 1] == b"\n" else b"\r\n"
         line = bytes(self._buffer[:end])
         del self._buffer[: end + len(terminator)]
         self._searched = self._looked = 0
-        if block_at is None and len(line) > LINE_LIMIT:
-            raise Failure("LINE_TOO_LONG", f"a line has at most {LINE_LIMIT} bytes")
-        return Request(line, terminator, block_at)
+        return Request(line, terminator)
+
+    def _take_with_block(self, start: int, end: int) -> Request:
+        """`_take` for a long block: the buffer becomes the block, and the little that is behind it the buffer."""
+        block, self._buffer = self._buffer, self._buffer[end:]
+        behind = self._take(0)
+        del block[end:]
+        line = bytes(block[:start])
+        del block[:start]
+        return Request(line, behind.terminator, block)
 
     def _line_with_block(self, start: int, end: int) -> Request | None:
         if len(self._buffer) <= end:
@@ -99,7 +117,7 @@ class RequestReader:
         if behind[:1] != b"\n" and behind != b"\r\n":
             raise Failure("BAD_ARGUMENT", "a block must be followed by the line's end")
         self._block = None
-        return self._take(end, start)
+        return self._take_with_block(start, end) if end - start > PIECE_SIZE else self._take(end)
 
     def _look_for_block(self) -> None:
         """Note where the block of the line under way begins and ends, if it has one and its header is whole."""
@@ -146,8 +164,12 @@ def block_end(line: bytes, start: int) -> int | None:
 
 def as_block(data: bytes) -> bytes:
     """`data` as an IEEE 488.2 definite-length block."""
-    length = str(len(data)).encode()
-    return b"#" + str(len(length)).encode() + length + data
+    return _block_header(len(data)) + data
+
+
+def _block_header(size: int) -> bytes:
+    length = str(size)
+    return f"#{len(length)}{length}".encode()
 
 
 def answer(data: bytes) -> bytes:
@@ -164,6 +186,58 @@ def _is_text(data: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+# The same for what came in pieces. Each is taken out when it is given, so that there never are two of a long answer.
+
+
+def without_suffix(pieces: deque[bytes], suffix: bytes) -> deque[bytes]:
+    """`pieces`, of which the last end without `suffix` if that is how they end."""
+    end, size = list[bytes](), 0
+    while pieces and size < len(suffix):
+        end.append(pieces.pop())
+        size += len(end[-1])
+    pieces.append(b"".join(reversed(end)).removesuffix(suffix))
+    return pieces
+
+
+def long_block(pieces: deque[bytes]) -> Iterator[bytes]:
+    """What `as_block` gives, piece by piece."""
+    pieces.appendleft(_block_header(sum(map(len, pieces))))
+    return _given(pieces)
+
+
+def long_answer(pieces: deque[bytes]) -> Iterator[bytes]:
+    """What `answer` gives, piece by piece; nothing, b"", after a look at one."""
+    is_line = yield from _fits_a_line(pieces)
+    yield from _given(pieces) if is_line else long_block(pieces)
+
+
+def _fits_a_line(pieces: deque[bytes]) -> Generator[bytes, None, bool]:
+    decode = codecs.getincrementaldecoder("utf-8")().decode
+    beginning = b""
+    try:
+        for piece in pieces:
+            beginning = (beginning + piece[:2])[:2]
+            if b"\n" in piece or (beginning[:1] == b"#" and beginning[1:].isdigit()):
+                return False
+            decode(piece)
+            yield b""
+        decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _given(pieces: deque[bytes]) -> Iterator[bytes]:
+    """Small ones go together."""
+    while pieces:
+        together = [pieces.popleft()]
+        size = len(together[0])
+        while pieces and size + len(pieces[0]) <= PIECE_SIZE:
+            together.append(pieces.popleft())
+            size += len(together[-1])
+        yield b"".join(together)
 
 
 _ESCAPES = {"\\n": "\n", "\\r": "\r", "\\t": "\t", "\\0": "\0", "\\\\": "\\"}

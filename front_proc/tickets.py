@@ -38,8 +38,8 @@ _TRAFFIC = {
     "disable_event": Traffic.ASIDE,
 } | {function.name: Traffic.ASIDE for function in FUNCTIONS.values() if function.is_aside}
 
-#: The calls that write a message, or a part of one.
-WRITES = frozenset({"write", "buffer_write"})
+#: The calls that write a message, or a part of one; when that is done, a write_read is a read.
+WRITES = frozenset({"write", "buffer_write", "write_read"})
 
 #: The calls that are no I/O: a lock of another session's does not keep them out (VPP-4.3, 3.6.1.3).
 FREE_CALLS = frozenset({"get_attribute", "enable_event", "disable_event"})
@@ -86,10 +86,12 @@ class Ticket(msgspec.Struct, eq=False, weakref=True):
     on_piece: Callable[[bytes], None] = drop
     arguments: Sequence[Argument] = ()
     data: bytes | Spool = b""
-    #: Of a read that ends within a block: the bytes of it that its client takes besides; and, once there are some, what
-    #: it needs to know to tell itself what each of its reads gives: see `wire.Read`.
+    #: Of a read: the bytes that its client takes besides; and, once there may be some, the termination character by
+    #: which that tells itself what each of its reads gives: see `wire.Read`.
     ahead: int = 0
-    reads_by: list[int] | None = None
+    reads_by: int | None = None
+    #: Of a write and read: the answer is here already, so only the message goes to the child.
+    is_answered: bool = False
     #: Carried out only if this one succeeded.
     after: "Ticket | None" = None
     traffic: Traffic = Traffic.MESSAGE

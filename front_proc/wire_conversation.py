@@ -15,7 +15,6 @@ from typing import Any
 
 from front_proc.front import Front
 from front_proc.locks import LockKind
-from front_proc.service import Service
 from front_proc.sessions import VI_ATTR_RSRC_LOCK_STATE, VI_TMO_INFINITE, Client, Session
 from front_proc.spool import Spool
 from front_proc.text_conversation import Line
@@ -33,7 +32,7 @@ WRITE_LIMIT = 1 << 32
 #: Characters of an attribute's state.
 STATE_LIMIT = 4096
 
-#: Bytes beyond its count that a read may bring of a block.
+#: Bytes beyond its count that a read may bring of its answer.
 AHEAD_LIMIT = 1 << 20
 
 #: Sessions that one connection may have open; as many writes may be under way.
@@ -64,6 +63,7 @@ def _set_attribute(request: wire.SetAttribute) -> tuple[str, list[Argument]]:
 _CALLS: dict[type[Any], Callable[[Any], tuple[str, list[Argument]]]] = {
     wire.Write: lambda request: ("write", []),
     wire.Read: lambda request: ("read", [request.count]),
+    wire.Query: lambda request: ("write_read", [request.count]),
     wire.Call: _call,
     wire.GetAttribute: lambda request: ("get_attribute", [request.attribute]),
     wire.SetAttribute: _set_attribute,
@@ -90,11 +90,6 @@ class WireConversation:
         self._tickets: dict[int, Ticket] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._opened_by: dict[int, int] = {}
-        #: Writes under way that a read names, and replies to such: they go out with the next one.
-        self._named: set[int] = set()
-        self._held = b""
-        #: The services that have commands from the bytes at hand, and have not begun them.
-        self._accepting: list[Service] = []
 
     def received(self, data: bytes) -> None:
         """More bytes from the client."""
@@ -105,10 +100,6 @@ class WireConversation:
                 self._obey(wire.decode_request(message))
         except (FrameError, wire.DecodeError) as error:
             self._refuse(Failure("BAD_PROTOCOL", f"not a message of the wire: {error}"))
-        # What came together begins together: a write and the read of its answer are then one order to the process.
-        accepting, self._accepting = self._accepting, []
-        for service in accepting:
-            service.dispatch()
 
     def at_end(self) -> None:
         """A program of ours never half-closes: it is gone."""
@@ -132,8 +123,7 @@ class WireConversation:
         self._line.end()
 
     def _send(self, message: wire.Answer) -> None:
-        held, self._held = self._held, b""
-        self._line.send(held + wire.encode(message))
+        self._line.send(wire.encode(message))
 
     def _obey(self, request: wire.Hello | wire.Request) -> None:
         if self._is_welcome and type(request) in _CALLS:
@@ -200,6 +190,9 @@ class WireConversation:
             if isinstance(request, wire.Write):
                 self._written[session] = (request.id, None)
                 data = self._data(request)
+            elif isinstance(request, wire.Query):
+                self._written.pop(session, None)
+                data = request.data
             if type(request) in _DIRECT:
                 _DIRECT[type(request)](session, request, partial(self._ended, request.id))
             else:
@@ -244,20 +237,12 @@ class WireConversation:
             if number == request.after and written is None:
                 raise Failure("WRITE_FAILED")
             ticket.after = written if number == request.after else None
-            if ticket.after is not None and ticket.after.outcome is None:
-                self._named.add(request.after)
-        if isinstance(request, wire.Read) and not session.resource.name.startswith("ASRL"):
+        if isinstance(request, wire.Read | wire.Query) and not session.resource.name.startswith("ASRL"):
             ticket.ahead = min(max(0, request.ahead), AHEAD_LIMIT)  # a serial line's reads end in ways of their own
         self._tickets[request.id] = ticket
-        service = session.resource.service
-        if service not in self._accepting:
-            self._accepting.append(service)
-        service.accept(ticket)
+        session.resource.submit(ticket)
 
     def _abandon(self, request: wire.Abandon) -> None:
-        if self._held:  # the read may go on for long, and who waits for it no more may want the write's outcome
-            held, self._held = self._held, b""
-            self._line.send(held)
         ticket, task = self._tickets.get(request.id), self._tasks.get(request.id)
         if ticket is not None:
             ticket.session.resource.service.abandon(ticket)
@@ -274,12 +259,7 @@ class WireConversation:
     def _ended(self, number: int, outcome: Outcome) -> None:
         self._tickets.pop(number, None)
         value: wire.Value = list(outcome.value) if isinstance(outcome.value, list) else outcome.value
-        reply = wire.Reply(number, outcome.status, value, outcome.data, outcome.token, outcome.effect, outcome.text)
-        if number in self._named and not outcome.failed:
-            self._held += wire.encode(reply)  # whoever waits for the read has no use for it before
-        else:
-            self._send(reply)
-        self._named.discard(number)
+        self._send(wire.Reply(number, outcome.status, value, outcome.data, outcome.token, outcome.effect, outcome.text))
 
     def _fail(self, number: int, failure: Failure) -> None:
         self._send(wire.Reply(number, failure.status, token=failure.token, effect=failure.effect, text=failure.text))
@@ -366,6 +346,11 @@ def _go_on() -> None:
     """There is room for events again; those that there was none for are lost."""
 
 
+def _goes_on_reading(session: Session, _: wire.Reading, ended: "_OnOutcome") -> None:
+    session.resource.service.goes_on(session)
+    ended(Outcome(effect=Effect.NONE))
+
+
 def _seconds(timeout_ms: int) -> float | None:
     return None if timeout_ms == VI_TMO_INFINITE else timeout_ms / 1000
 
@@ -377,6 +362,7 @@ _OnOutcome = Callable[[Outcome], None]
 
 #: Requests of a session that need neither a ticket nor a task.
 _DIRECT: dict[type[Any], Callable[[Session, Any, _OnOutcome], None]] = {
+    wire.Reading: _goes_on_reading,
     wire.Unlock: lambda session, _, ended: ended(session.resource.service.locks.unlock(session)),
     wire.EnableEvent: lambda session, request, ended: session.resource.service.events.enable(
         session, request.event, ended

@@ -7,7 +7,6 @@ What only passes through to the library is a row of `pyvisa_daemon.functions`. T
 its row in CALLS; then its handlers in `front_proc`.
 """
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import chain
@@ -28,9 +27,6 @@ _MAX_COUNT = int(StatusCode.success_max_count_read)
 
 #: viRead's count in the reads whose length nobody knows.
 CHUNK = 1 << 16
-
-#: Seconds of one viRead after which `read_on` reads no further: whoever aborts, clears or closes has to wait for it.
-SLOW = 0.01
 
 _DIGITS = tuple(b"%d" % digit for digit in range(1, 10))
 
@@ -122,29 +118,27 @@ def read(exchange: Exchange, count: int) -> Result:
     return Result(status=status, data=data)
 
 
-def read_on(exchange: Exchange, count: int, at_once: int) -> Result:
-    """The next `count` bytes of a block, whatever they are, in viReads of `at_once`: as who asks for so many each time
-    would read them, each with its timeout. Ends early with END, and where the instrument is slow."""
+def read_on(exchange: Exchange, count: int) -> Result:
+    """At most the next `count` bytes of an answer on a stream, of those that are here already: nothing is waited for,
+    so nothing fails and nothing is late if it does not go on after all."""
     exchange.dirty = True
     gathered: list[bytes] = []
     size, status = 0, _MAX_COUNT
-    try:
-        with _termination_off(exchange.session):
-            while count and status == _MAX_COUNT:
-                began = time.monotonic()
-                data, status = exchange.session.read(min(at_once, count))
-                gathered.append(data)
-                count, size = count - len(data), size + len(data)
-                if time.monotonic() - began > SLOW:
-                    break
-                if size >= PIECE_SIZE:
-                    exchange.tell.piece(b"".join(gathered))
-                    gathered, size = [], 0
-    except CallError:
-        exchange.tell.piece(b"".join(gathered))  # what came before is as good as ever
-        raise
+    while count and status == _MAX_COUNT and (arrived := exchange.session.arrived()):
+        data, status = exchange.session.read(min(arrived, count, PIECE_SIZE))
+        gathered.append(data)
+        count, size = count - len(data), size + len(data)
+        if size >= PIECE_SIZE:
+            exchange.tell.piece(b"".join(gathered))
+            gathered, size = [], 0
     exchange.dirty = False
     return Result(status, data=b"".join(gathered))
+
+
+def read_on_block(exchange: Exchange, count: int) -> Result:
+    """`read_on` within the data of a block, which may be any bytes: nothing but the count ends it."""
+    with _termination_off(exchange.session):
+        return read_on(exchange, count)
 
 
 def write_read(exchange: Exchange, count: int) -> Result:
@@ -354,9 +348,16 @@ def resynchronise(exchange: Exchange, late_answers: int = 0, patience_ms: int = 
     return Result()
 
 
-def read_ahead(exchange: Exchange, timeout_ms: int) -> Result:
-    """`read_message` for a session that has not asked for it yet, with a timeout of its own."""
+def read_ahead(exchange: Exchange, timeout_ms: int, missing: int = 0) -> Result:
+    """`read_message` for a session that has not asked for it yet, with a timeout of its own; behind the `missing` bytes
+    of the block in which that has stopped."""
+    exchange.dirty = True
     with _set(exchange.session, [(ResourceAttribute.timeout_value, timeout_ms)]):
+        with _termination_off(exchange.session):
+            while missing:
+                data, _ = exchange.session.read(min(missing, PIECE_SIZE))
+                exchange.tell.piece(data)
+                missing -= len(data)
         return read_message(exchange)
 
 
@@ -366,6 +367,7 @@ CALLS: dict[str, Callable[..., Result]] = {
     "write": write,
     "read": read,
     "read_on": read_on,
+    "read_on_block": read_on_block,
     "write_read": write_read,
     "read_message": read_message,
     "read_ahead": read_ahead,

@@ -13,10 +13,11 @@ from multiprocessing.connection import Connection
 
 from instrument_proc import pipe
 from instrument_proc.guard import DeathPipe
-from pyvisa_daemon.framing import FrameReader
+from pyvisa_daemon.framing import FrameReader, keep_freed_memory
 
-#: Seconds without an order after which a child counts as idle. Until then the front's death kills it as in a call.
-IDLE_TIME = 0.1
+#: Seconds without an order after which a child counts as idle. Until then the front's death kills it as in a call, and
+#: its instrument is not closed in good order.
+IDLE_TIME = 0.01
 
 _FOR_EVER = 0.0
 
@@ -30,16 +31,21 @@ class FrontLine:
     def __init__(self, connection: Connection, death: DeathPipe) -> None:
         self._death = death
         self._socket = socket.socket(fileno=os.dup(connection.fileno()))
+        self._socket.settimeout(None)  # a laboratory's Python may have another default
         self._buffer = memoryview(bytearray(_READ_SIZE))
         self._frames = FrameReader()
-        self._orders: deque[bytes] = deque()
+        #: They lie in the buffer, which is not filled anew before they are gone.
+        self._orders: deque[memoryview] = deque()
+        self._report = bytearray()
         #: A library may tell of events from a thread of its own.
         self._sending = threading.Lock()
+        keep_freed_memory()
 
     def send(self, report: pipe.Report) -> None:
         """Tell the front, from any thread."""
         with self._sending:
-            self._socket.sendall(pipe.encode_framed(report))
+            pipe.encode_into(self._report, report)
+            self._socket.sendall(self._report)
 
     def next(self) -> pipe.Order:
         """The next order. Raises EOFError or ConnectionError when the front is gone."""

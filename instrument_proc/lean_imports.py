@@ -10,6 +10,7 @@ in another way gets what it asks for, at once, as if this file were not there.
 To spare another package: its name in LAZY. Another module of pyvisa-py: see `libraries`.
 """
 
+import importlib
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,9 @@ def lean(absent: Collection[str] = ()) -> Iterator[None]:
     unless it is imported already. Afterwards everything can be imported as ever."""
     stand_ins: dict[str, ModuleType | None] = {_METADATA: _Metadata(_METADATA), **dict.fromkeys(absent)}
     put = {name: stand_in for name, stand_in in stand_ins.items() if name not in sys.modules}
+    attribute = vars(importlib).get("metadata")
+    if _METADATA in put:
+        vars(importlib)["metadata"] = put[_METADATA]
     finder = _LazyFinder()
     sys.meta_path.insert(0, finder)
     sys.modules.update(put)  # type: ignore[arg-type] # None: the import system's own word for "cannot be found"
@@ -43,6 +47,8 @@ def lean(absent: Collection[str] = ()) -> Iterator[None]:
         for name, stand_in in put.items():
             if sys.modules.get(name) is stand_in:
                 del sys.modules[name]
+        if attribute is not None and vars(importlib).get("metadata") is put.get(_METADATA):
+            vars(importlib)["metadata"] = attribute  # else who has imported it finds a stand-in that knows all versions
 
 
 class _LazyFinder:
@@ -59,13 +65,13 @@ class _LazyFinder:
 
 class _Metadata(ModuleType):
     """In the place of importlib.metadata, which brings along email, zipfile and csv: 1.8 MB and 10 ms to learn a
-    version. Whoever asks it for anything else has the real one's answer."""
+    version. Whoever asks it for anything else, or later, has the real one's answer."""
 
     class PackageNotFoundError(ModuleNotFoundError):
         """As the real one, which a library catches if it is not installed as a package."""
 
     def version(self, package: str) -> str:
-        if package in _VERSIONED:
+        if package in _VERSIONED and sys.modules.get(_METADATA) is self:
             raise self.PackageNotFoundError(package)
         return str(_real_metadata().version(package))
 
@@ -76,7 +82,6 @@ class _Metadata(ModuleType):
 
 
 def _real_metadata() -> ModuleType:
-    from importlib import import_module
-
-    sys.modules.pop(_METADATA, None)
-    return import_module(_METADATA)
+    if isinstance(sys.modules.get(_METADATA), _Metadata):
+        del sys.modules[_METADATA]
+    return importlib.import_module(_METADATA)

@@ -7,11 +7,14 @@ To mend another library's quirk: a hook beside `after_open`; what it lacks altog
 
 import contextlib
 import errno
+import fcntl
 import functools
 import importlib
 import select
 import socket
+import struct
 import sys
+import termios
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -54,8 +57,8 @@ def _opened(
     try:
         with lean(absent=_SESSIONS):
             library = opener(specification)
-    except ValueError:  # "no such library", perhaps because it cannot do without
-        return opener(specification)
+    except Exception:  # "no such library", or whatever it says to it that it cannot do without
+        library = opener(specification)
     if "pyvisa_py.highlevel" in sys.modules:
         for module in needed:
             _add(module)
@@ -169,6 +172,17 @@ def _is_vendors(library: highlevel.VisaLibraryBase) -> bool:
     wrapper = sys.modules.get("pyvisa.ctwrapper.highlevel")  # a child without such a library is without ctypes
     return wrapper is not None and isinstance(library, wrapper.IVIVisaLibrary)
 
+
+def arrived(library: highlevel.VisaLibraryBase, handle: VISASession) -> int:
+    """Bytes that a pyvisa-py `::SOCKET` session has, or the kernel for it; 0 for any other."""
+    interface = _socket_of(library, handle)
+    if interface is None:
+        return 0
+    (waiting,) = _C_INT.unpack(fcntl.ioctl(interface, termios.FIONREAD, bytes(_C_INT.size)))
+    return int(waiting) + len(getattr(getattr(library, "sessions", {})[handle], "_pending_buffer", b""))
+
+
+_C_INT = struct.Struct("i")
 
 #: tcpi_state, the first byte of Linux's struct tcp_info, of a connection that neither side has ended.
 _TCP_ESTABLISHED = 1

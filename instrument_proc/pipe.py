@@ -16,7 +16,7 @@ blocking; the child may block on its own: it has nothing else to do.
 import msgspec
 
 from pyvisa_daemon.errors import Effect
-from pyvisa_daemon.framing import frame
+from pyvisa_daemon.framing import HEADER_SIZE, frame, put_length
 
 State = bool | int | float | str
 Attributes = list[tuple[int, State]]
@@ -174,8 +174,14 @@ def encode_framed(message: _Message) -> bytes:
     return frame(_encoder.encode(message))
 
 
-def decode_order(data: bytes) -> Order:
-    """The message in one frame from the front. Raises DecodeError."""
+def encode_into(framed: bytearray, message: _Message) -> None:
+    """Make `framed` one message with its length, whatever it was: for who has sent it before the next."""
+    _encoder.encode_into(message, framed, HEADER_SIZE)
+    put_length(framed)
+
+
+def decode_order(data: bytes | memoryview) -> Order:
+    """The message in one frame from the front, nothing of `data` in it. Raises DecodeError."""
     try:
         return _orders.decode(data)
     except UnicodeDecodeError as error:  # the one that msgspec lets through: a tag that is not UTF-8
@@ -187,8 +193,8 @@ def decode_abort(data: bytes) -> Abort:
     return _aborts.decode(data)
 
 
-def decode_report(data: bytes) -> Report:
-    """The message in one frame from a child. Raises DecodeError."""
+def decode_report(data: bytes | memoryview) -> Report:
+    """The message in one frame from a child, nothing of `data` in it. Raises DecodeError."""
     try:
         return _reports.decode(data)
     except UnicodeDecodeError as error:  # the one that msgspec lets through: a tag that is not UTF-8

@@ -14,7 +14,7 @@ from pyvisa.constants import EventAttribute, EventMechanism, EventType, Interfac
 from pyvisa.typing import VISAEventContext, VISAHandler, VISARMSession, VISASession
 
 from instrument_proc.failures import LOST, NOT_REACHED, CallError, attempt, checked, translate
-from instrument_proc.libraries import after_open, clears_while_waiting, kind_of, load, peer_has_closed
+from instrument_proc.libraries import after_open, arrived, clears_while_waiting, kind_of, load, peer_has_closed
 from instrument_proc.pipe import Argument, Attributes, State
 from instrument_proc.standard_attributes import StandardAttributes
 from pyvisa_daemon.functions import Function
@@ -117,6 +117,11 @@ class VisaSession:
         if error.status == StatusCode.error_timeout and peer_has_closed(self.library, self._handle):
             raise CallError(LOST, "the instrument closed the connection") from error
         raise error
+
+    def arrived(self) -> int:
+        """Bytes that viRead would give without waiting, as far as that can be told; 0 if silence ends a read."""
+        count = arrived(self.library, self._handle)
+        return count if count and self.get_attribute(ResourceAttribute.suppress_end_enabled) else 0
 
     def clear(self) -> int:
         """viClear."""

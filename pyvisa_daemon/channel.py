@@ -33,7 +33,7 @@ from pyvisa_daemon.errors import Effect, Failure
 from pyvisa_daemon.exchange import Pending, Waiter
 from pyvisa_daemon.framing import FrameError
 from pyvisa_daemon.inbox import Inbox
-from pyvisa_daemon.sockets import AT_ONCE, MORE, is_ready, let_recv_sleep
+from pyvisa_daemon.sockets import AT_ONCE, is_ready, let_recv_sleep
 
 #: Seconds that a command may wait in the daemon for its turn.
 QUEUE_LIMIT = 120.0
@@ -84,7 +84,7 @@ class Channel:
     @property
     def is_alive(self) -> bool:
         """Whether it can still be used by this process, as far as what has arrived shows."""
-        if self._lost is None and self._alone("read", self._read, 0.0):  # the end may have come while nobody read
+        if self._lost is None and self._alone("read", self._read, 0.0, None):  # the end may have come while nobody read
             self._offer_reading()
         return self._lost is None
 
@@ -121,19 +121,10 @@ class Channel:
         """`start`, with `on_reply` told of the reply by whichever thread reads it."""
         return self._begin(kind(next(self._numbers), *arguments, **options), on_reply)
 
-    def start_first(
-        self,
-        kind: Callable[Concatenate[int, _Arguments], wire.Request],
-        *arguments: _Arguments.args,
-        **options: _Arguments.kwargs,
-    ) -> Pending:
-        """`start`, for a request that another follows at once: both go out together where that can be."""
-        return self._begin(kind(next(self._numbers), *arguments, **options), None, MORE)
-
-    def _begin(self, request: wire.Request, on_reply: Callable[[Pending], None] | None, how: int = AT_ONCE) -> Pending:
+    def _begin(self, request: wire.Request, on_reply: Callable[[Pending], None] | None) -> Pending:
         if self._lost is not None:
             raise self._loss(Effect.NONE)
-        pending = Pending(request, on_reply, how)
+        pending = Pending(request, on_reply)
         try:
             self._pending[pending.id] = pending
             self._outbox.append(pending)
@@ -188,7 +179,7 @@ class Channel:
                     return False
                 if self._outbox:
                     self._flush()  # what an interrupted sender left
-                if self._alone("read", self._read, nap):
+                if self._alone("read", self._read, nap, waiter):
                     has_led = True
                 else:
                     with contextlib.suppress(Empty):
@@ -248,12 +239,14 @@ class Channel:
             waiter.bell.put(None)
             return
 
-    def _read(self, seconds: float) -> None:
+    def _read(self, seconds: float, waiter: Waiter | None) -> None:
         """The leader's part: hands out what an interrupted one left, or waits for bytes and hands out the messages
-        that they complete."""
+        that they complete. What `waiter` is to wait for, another thread may have read just before it had the turn."""
         inbox = self._inbox
         try:
             if not inbox.answers and not inbox.decode() and self._lost is None:
+                if waiter is not None and waiter.is_done:
+                    return
                 may_sleep = self._recv_sleeps and seconds >= _TICK
                 if not may_sleep and not is_ready(self._socket, False, seconds):
                     return
@@ -302,9 +295,9 @@ class Channel:
             frame, sent = outgoing.frame, outgoing.sent
             try:
                 if not sent:
-                    sent.extend(map(self._socket.send, (frame,), (outgoing.how,)))
+                    sent.extend(map(self._socket.send, (frame,), (AT_ONCE,)))
                 elif sum(sent) < len(frame):
-                    sent.extend(map(self._socket.send, (memoryview(frame)[sum(sent) :],), (outgoing.how,)))
+                    sent.extend(map(self._socket.send, (memoryview(frame)[sum(sent) :],), (AT_ONCE,)))
                 # Only after its last frame is gone is it taken out: the queue is empty when all is sent. Until then
                 # it takes turns with the others, so that a long one holds up nobody's short one.
                 if sum(sent) == len(frame):

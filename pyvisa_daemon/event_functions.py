@@ -225,27 +225,27 @@ class EventFunctions(PassedFunctions):
     def read_asynchronously(self, session: VISASession, count: int) -> tuple[SupportsBytes, VISAJobID, StatusCode]:
         """viReadAsync: an io_completion event tells its end, once the session's next call or wait has taken it in."""
         buffer = _Buffer(count)
+        opened, rest = self._sessions.get(session), b""
+        if opened is not None and opened.ahead is not None:
+            taken = opened.ahead.take(count)
+            if taken is not None:
+                return self._read_at_once(session, opened, buffer, *taken)
+            rest, opened.ahead = opened.ahead.rest, None
 
         def end(job: int, reply: wire.Reply) -> Occurrence:
-            buffer[: len(reply.data)] = reply.data
-            return _completion("viReadAsync", job, reply.status, len(reply.data), buffer)
+            data = rest + reply.data
+            buffer[: len(data)] = data
+            return _completion("viReadAsync", job, reply.status, len(data), buffer)
 
-        opened = self._sessions.get(session)
-        if opened is not None and opened.ahead is not None:
-            return self._read_at_once(session, opened, count)
-        job, status = self._start_job(session, end, wire.Read, count, None)
+        job, status = self._start_job(session, end, wire.Read, count - len(rest), None)
         self._buffers[job] = buffer
         return buffer, VISAJobID(job), status
 
     def _read_at_once(
-        self, session: VISASession, opened: OpenSession, count: int
+        self, session: VISASession, opened: OpenSession, buffer: "_Buffer", data: bytes, status: int
     ) -> tuple[SupportsBytes, VISAJobID, StatusCode]:
-        """viReadAsync within a block of which more is here already: done before it returns."""
-        job, buffer = next(self._numbers), _Buffer(count)
-        try:
-            data, status = opened.read(count)
-        except Failure as failure:
-            refuse(self, session, failure)
+        """viReadAsync of what is here already: done before it returns."""
+        job = next(self._numbers)
         buffer[: len(data)] = data
         opened.events.happened(_completion("viReadAsync", job, status, len(data), buffer))
         self._buffers[job] = buffer

@@ -11,7 +11,6 @@ import msgspec
 
 from pyvisa_daemon import wire
 from pyvisa_daemon.framing import PIECE_SIZE
-from pyvisa_daemon.sockets import AT_ONCE
 
 
 class Waiter:
@@ -39,18 +38,15 @@ class Pending(Waiter):
 
     On its way out it is frames: `frame` is under way, `sent` how many bytes of it are gone, send by send. A long
     write's are made one by one, so its data is in memory once; any other is encoded at once, so that what cannot be
-    sent raises before anything is. `how` are the flags of `send`. `on_reply` is told of the reply by whoever reads it.
+    sent raises before anything is. `on_reply` is told of the reply by whoever reads it.
     """
 
-    __slots__ = ("_long", "_taken", "frame", "how", "id", "on_reply", "pieces", "reply", "sent")
+    __slots__ = ("_long", "_taken", "frame", "id", "on_reply", "pieces", "reply", "sent")
 
-    def __init__(
-        self, request: wire.Request, on_reply: Callable[["Pending"], None] | None = None, how: int = AT_ONCE
-    ) -> None:
+    def __init__(self, request: wire.Request, on_reply: Callable[["Pending"], None] | None = None) -> None:
         self.bell = SimpleQueue()  # as super().__init__() would, in a quarter of the time
         self.id = request.id
         self.on_reply = on_reply
-        self.how = how
         self.pieces: list[wire.Piece] = []
         self.reply: wire.Reply | None = None
         self.sent: list[int] = []

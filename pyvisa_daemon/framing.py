@@ -8,6 +8,7 @@ Runs in every process. Pure: no socket, no clock.
 
 import struct
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 _LENGTH = struct.Struct("!i")
 
@@ -20,6 +21,9 @@ FRAME_LIMIT = 1 << 20
 #: Bytes of payload in one piece of a long transfer.
 PIECE_SIZE = 1 << 18
 
+#: What frames are cut from.
+_Stream = TypeVar("_Stream", bytes, memoryview)
+
 
 class FrameError(ValueError):
     """The stream is not made of our frames: its sender cannot be trusted any further.
@@ -27,7 +31,7 @@ class FrameError(ValueError):
     `frames` are those that came whole before, with the same bytes: they still say what was done.
     """
 
-    def __init__(self, text: str, frames: Sequence[bytes] = ()) -> None:
+    def __init__(self, text: str, frames: Sequence[bytes | memoryview] = ()) -> None:
         super().__init__(text)
         self.frames = frames
 
@@ -39,7 +43,15 @@ def frame(message: bytes) -> bytes:
     return _LENGTH.pack(len(message)) + message
 
 
-def frame_length(stream: bytes | bytearray | memoryview, start: int, frames: Sequence[bytes] = ()) -> int:
+def put_length(framed: bytearray) -> None:
+    """Write the length of the message that follows its HEADER_SIZE bytes in `framed`: `frame` without a copy."""
+    size = len(framed) - HEADER_SIZE
+    if size > FRAME_LIMIT:
+        raise FrameError(f"a frame of {size} bytes is over the limit of {FRAME_LIMIT}")
+    _LENGTH.pack_into(framed, 0, size)
+
+
+def frame_length(stream: bytes | memoryview, start: int, frames: Sequence[bytes | memoryview] = ()) -> int:
     """Bytes of the message whose frame begins there. Raises FrameError, with the `frames` before, for a negative
     length or one over the limit: before its bytes are waited for."""
     length: int = _LENGTH.unpack_from(stream, start)[0]
@@ -54,36 +66,42 @@ def pieces(data: bytes) -> Iterator[bytes]:
         yield data[start : start + PIECE_SIZE]
 
 
+def keep_freed_memory() -> None:
+    """Have this process use the memory of a piece that has gone for the next. glibc gives the kernel back what is freed
+    at the heap's end, and gets it anew page by page: a third of what a long answer costs. The first big block that is
+    freed raises its limit to twice that block (mallopt(3), M_MMAP_THRESHOLD); elsewhere this does nothing."""
+    bytearray(4 * PIECE_SIZE)
+
+
 class FrameReader:
     """Bytes in, whole frames out, whatever the chunks they came in."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    def feed(self, data: bytes | bytearray | memoryview) -> list[bytes]:
-        """The frames that `data` completes.
+    def feed(self, data: _Stream) -> list[_Stream]:
+        """The frames that `data` completes. Those of a memoryview are memoryviews, for which nothing was copied if they
+        lie in it as a whole: good until it is filled anew.
 
         Raises FrameError for a negative length or one over the limit: before its bytes are waited for.
         """
-        buffer = self._buffer
-        if buffer:
-            buffer += data
-            data = buffer
-        frames: list[bytes] = []
-        start, size = 0, len(data)
+        stream: bytes | memoryview = data
+        if self._buffer:
+            self._buffer += data
+            stream = memoryview(self._buffer)
+        frames: list[_Stream] = []
+        start, size = 0, len(stream)
         try:
             while size - start >= HEADER_SIZE:
-                end = start + HEADER_SIZE + frame_length(data, start, frames)
+                begin = start + HEADER_SIZE
+                end = begin + frame_length(stream, start, frames)
                 if end > size:
                     break
-                # A slice of a bytearray would be a copy more; and a view that lived on would forbid what comes below.
-                frames.append(bytes((memoryview(data) if data is buffer else data)[start + HEADER_SIZE : end]))
+                frames.append(type(data)(stream[begin:end]))
                 start = end
         except FrameError:
-            self._buffer = bytearray(data[start:])  # whatever comes, it raises again
+            self._buffer = bytearray(stream[start:])  # whatever comes, it raises again
             raise
-        if data is buffer:
-            del buffer[:start]
-        elif start < size:
-            buffer += data[start:]
+        if start < size if stream is data else start:
+            self._buffer = bytearray(stream[start:])  # another one: what is in the old one may be looked at
         return frames

@@ -18,6 +18,7 @@ import operator
 import re
 import sys
 from collections.abc import Iterable
+from threading import get_ident
 from typing import Any, cast
 
 from pyvisa import constants, errors, rname
@@ -33,7 +34,7 @@ from pyvisa_daemon.errors import SUCCESS, Failure
 from pyvisa_daemon.event_functions import EventFunctions
 from pyvisa_daemon.events import ALL_ENABLED, Mechanism
 from pyvisa_daemon.framing import PIECE_SIZE
-from pyvisa_daemon.opened import ANY_HOST, OpenSession, succeeded
+from pyvisa_daemon.opened import ANY_HOST, OpenSession, Unsent, succeeded
 from pyvisa_daemon.program_message import contains_query
 from pyvisa_daemon.refusals import refuse, refusing_the_rest
 from pyvisa_daemon.version import __version__
@@ -46,6 +47,14 @@ _logger = logging.getLogger(__name__)
 
 #: What says how a read ends: whether at a character, and at which.
 _TERMINATION = (ResourceAttribute.termchar_enabled, ResourceAttribute.termchar)
+
+#: The masks of viFlush that drop what was received.
+_RECEIVED = (
+    constants.BufferOperation.discard_read_buffer
+    | constants.BufferOperation.discard_read_buffer_no_io
+    | constants.BufferOperation.discard_receive_buffer
+    | constants.BufferOperation.discard_receive_buffer2
+)
 
 
 @refusing_the_rest
@@ -119,6 +128,7 @@ class DaemonVisaLibrary(EventFunctions):
 
     def _end(self, opened: OpenSession) -> None:
         opened.events.disable(ALL_ENABLED, ~Mechanism(0))
+        opened.unsent = None
         try:
             opened.collect()  # what was posted is carried out before the session is closed
         except Failure as failure:
@@ -163,7 +173,8 @@ class DaemonVisaLibrary(EventFunctions):
     # Messages.
 
     def write(self, session: VISASession, data: bytes) -> tuple[int, StatusCode]:
-        """viWrite: the number of bytes written. Does not wait if `data` contains a query."""
+        """viWrite: the number of bytes written. Does not wait if `data` contains a query; one of PyVISA's own goes out
+        with the read that follows."""
         message = data if isinstance(data, bytes) else bytes(memoryview(data))
         try:
             opened = self._opened(session)
@@ -171,12 +182,11 @@ class DaemonVisaLibrary(EventFunctions):
                 opened.channel.forget(opened.channel.start(wire.Write, opened.number, message))
                 return len(message), self.handle_return_value(session, SUCCESS)
             opened.collect()
-            if opened.ahead is not None and opened.ahead.marks_end:
-                opened.drop_ahead()  # a new message takes the place of an old answer (IEEE 488.2, 6.3.2.3)
             if len(message) <= PIECE_SIZE and contains_query(message):
-                channel = opened.channel
-                start = channel.start_first if reads_at_once(sys._getframe(1)) else channel.start
-                opened.posted = start(wire.Write, opened.number, message)
+                if reads_at_once(sys._getframe(1)):
+                    opened.unsent = Unsent(message, get_ident())
+                else:
+                    opened.posted = opened.channel.start(wire.Write, opened.number, message)
                 return len(message), self.handle_return_value(session, SUCCESS)
             reply = opened.ask(wire.Write, message)
         except Failure as failure:
@@ -192,7 +202,7 @@ class DaemonVisaLibrary(EventFunctions):
         return data, self.handle_return_value(session, status)
 
     def buffer_read(self, session: VISASession, count: int) -> tuple[bytes, StatusCode]:
-        """viBufRead; within a block of which more is here already, viRead."""
+        """viBufRead; of an answer of which more is here already, viRead."""
         opened = self._sessions.get(session)
         if opened is not None and opened.ahead is not None:
             return self.read(session, count)
@@ -200,18 +210,21 @@ class DaemonVisaLibrary(EventFunctions):
 
     def clear(self, session: VISASession) -> StatusCode:
         """viClear."""
+        status = super().clear(session)
         self._drop_ahead(session)
-        return super().clear(session)
+        return status
 
     def flush(self, session: VISASession, mask: constants.BufferOperation) -> StatusCode:
         """viFlush."""
-        self._drop_ahead(session)
-        return super().flush(session, mask)
+        status = super().flush(session, mask)
+        if mask & _RECEIVED:
+            self._drop_ahead(session)
+        return status
 
     def _drop_ahead(self, session: VISASession) -> None:
         opened = self._sessions.get(session)
         if opened is not None:
-            opened.drop_ahead()
+            opened.ahead = None  # it goes where a library's own buffer does
 
     def write_from_file(self, session: VISASession, filename: str, count: int) -> tuple[int, StatusCode]:
         """viWriteFromFile: the first `count` bytes of a file on this machine, in one message."""

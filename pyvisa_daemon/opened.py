@@ -11,7 +11,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, cast
+from threading import get_ident
+from time import monotonic
+from typing import Any, NamedTuple, cast
 
 from pyvisa.constants import StatusCode
 from pyvisa.highlevel import VisaLibraryBase
@@ -19,7 +21,7 @@ from pyvisa.typing import VISAHandler, VISASession
 from pyvisa.util import LibraryPath
 
 from pyvisa_daemon import hosts, wire
-from pyvisa_daemon.block_ahead import AHEAD, BlockAhead
+from pyvisa_daemon.answer_ahead import AHEAD, AnswerAhead
 from pyvisa_daemon.channel import Channel, reply_limit
 from pyvisa_daemon.errors import SUCCESS, Failure
 from pyvisa_daemon.events import Occurrence, SessionEvents
@@ -28,6 +30,14 @@ from pyvisa_daemon.refusals import refuse
 
 #: The library path of a bare "@daemon": the first live host of `hosts.tryIps`, looked for when connecting.
 ANY_HOST = LibraryPath("tryIps")
+
+#: Seconds after which a program that reads what is here already tells the daemon so: it is not idle.
+SIGN_TIME = 0.5
+
+#: Failures of requests that the daemon did not begin, and such that leave nothing of what was there before; besides
+#: those of an instrument's process.
+_NOT_BEGUN = frozenset({"VI_ERROR_RSRC_LOCKED", "QUEUE_FULL", "QUEUE_TIMEOUT"})
+_ANEW = frozenset({"SESSION_RESET", "VI_ERROR_CONN_LOST", "COMMAND_ABORTED"})
 
 #: A request of `wire` that belongs to a session: made from its own number, the session's and the arguments.
 Kind = Callable[..., wire.Request]
@@ -40,6 +50,13 @@ class Job:
     pending: Pending | None = None
 
 
+class Unsent(NamedTuple):
+    """A message, and the thread that is about to read the answer."""
+
+    message: bytes
+    thread: int
+
+
 @dataclass(slots=True, eq=False)
 class OpenSession:
     """One viOpen: the daemon's `number` for it on `channel`, and the resource manager it was opened through."""
@@ -50,6 +67,8 @@ class OpenSession:
     timeout_ms: int = 2000
     #: A write whose outcome the session's next call collects.
     posted: Pending | None = None
+    #: The message of one of PyVISA's own queries, whose read comes next and takes it along.
+    unsent: Unsent | None = None
     events: SessionEvents = field(default_factory=SessionEvents)
     #: (event type, handler, user handle), in the order in which they were installed.
     handlers: list[tuple[int, VISAHandler, Any]] = field(default_factory=list)
@@ -57,41 +76,71 @@ class OpenSession:
     turns: dict[str, threading.Thread] = field(default_factory=dict)
     #: Asynchronous operations under way, by job.
     jobs: dict[int, Job] = field(default_factory=dict)
-    #: The rest of a block, or a part of it, that came with the read before; and how reading more of it failed.
-    ahead: BlockAhead | None = None
-    _failed_ahead: Failure | None = None
+    #: The rest of an answer, or a part of it, that came with the read before; and when the daemon saw us read it.
+    ahead: AnswerAhead | None = None
+    _seen_at: float = 0.0
     #: VI_ATTR_USER_DATA: the program's own.
     user_data: Any = 0
 
     def ask(self, kind: Kind, *arguments: object) -> wire.Reply:
         """One request of this session. Raises Failure."""
-        return succeeded(self.channel.ask(reply_limit(self.timeout_ms), kind, self.number, *arguments))
+        return self._succeeded(self.channel.ask(reply_limit(self.timeout_ms), kind, self.number, *arguments))
+
+    def _succeeded(self, reply: wire.Reply) -> wire.Reply:
+        """`reply` itself. Raises Failure, after which what is here of an answer is nothing if the instrument has a new
+        process or a new line."""
+        try:
+            return succeeded(reply)
+        except Failure as failure:
+            if failure.token in _ANEW or failure.token.startswith("INSTRUMENT_"):
+                self.ahead = None
+            raise
 
     def read(self, count: int) -> tuple[bytes, int]:
         """viRead: at most `count` bytes and the status. Raises Failure: a posted write's, if that failed."""
-        data = b""
-        while True:
-            if self.ahead is not None:
-                more, status = self.ahead.take(count - len(data))
-                if self.ahead.is_used_up:
-                    self.ahead = None
-                data += more
-                if status is not None:
-                    return data, status
-            failure, self._failed_ahead = self._failed_ahead, None
-            if failure is not None:
-                raise failure
-            reply = self._request(count - len(data))
-            if not isinstance(reply.value, list):
-                return data + succeeded(reply).data, reply.status
-            self.ahead = BlockAhead(reply.data, reply.status, *cast(list[int], reply.value))
-            if reply.status < SUCCESS:
-                self._failed_ahead = failure_of(reply)
+        ahead = self.ahead
+        if ahead is None:
+            return self._read_anew(b"", count)
+        self._post_own()
+        self.collect()  # old answers come first, but not if what was written since was refused
+        taken = ahead.take(count)
+        if taken is None:
+            return self._read_anew(ahead.rest, count)
+        if ahead.is_used_up:
+            self.ahead = None
+        elif monotonic() - self._seen_at > SIGN_TIME:
+            self._seen_at = monotonic()
+            self.channel.forget(self.channel.start(wire.Reading, self.number))
+        return taken
+
+    def _read_anew(self, rest: bytes, count: int) -> tuple[bytes, int]:
+        """viRead of what has come, which is too little, and of what the daemon has. What has come is kept if the rest
+        was not asked for, and lost with a read that failed."""
+        try:
+            reply = self._succeeded(self._request(count - len(rest)))
+        except Failure as failure:
+            if failure.token not in _NOT_BEGUN:
+                self.ahead = None
+            raise
+        self.ahead = None
+        if reply.value is None:
+            return rest + reply.data, reply.status
+        ahead = AnswerAhead(reply.data, cast(int, reply.value))
+        data, status = ahead.take(count - len(rest)) or (reply.data, reply.status)
+        if len(data) < len(reply.data):
+            self.ahead, self._seen_at = ahead, monotonic()
+        return rest + data, status
 
     def _request(self, count: int) -> wire.Reply:
-        """One viRead of the daemon's, out at once behind a posted write. Waits once for both, for the write's reply
-        comes first. Raises Failure."""
-        posted = self.posted
+        """One viRead of the daemon's."""
+        unsent, self.unsent = self.unsent, None  # before it is sent: Ctrl-C must not send it twice
+        if unsent is not None:
+            limit = reply_limit(self.timeout_ms)
+            return self.channel.ask(limit, wire.Query, self.number, unsent.message, count, AHEAD)
+        return self._read_behind(self.posted, count)
+
+    def _read_behind(self, posted: Pending | None, count: int) -> wire.Reply:
+        """Goes out at once behind a posted write, and waits once for both, for the write's reply comes first."""
         pending = self.channel.start(wire.Read, self.number, count, None if posted is None else posted.id, AHEAD)
         try:
             reply = self.channel.wait(pending, reply_limit(self.timeout_ms))
@@ -103,16 +152,22 @@ class OpenSession:
         self.collect()
         return reply
 
-    def drop_ahead(self) -> None:
-        """What was read ahead is not wanted any more: it goes where a library's own buffer would."""
-        self.ahead = self._failed_ahead = None
+    def _post_own(self) -> None:
+        """The message of the query whose read this is goes out before it."""
+        unsent, self.unsent = self.unsent, None
+        if unsent is not None:
+            self.posted = self.channel.start(wire.Write, self.number, unsent.message)
 
     def collect(self) -> None:
-        """Raises what a posted write came to, if it failed: as Failure."""
+        """Raises what a posted write came to, if it failed: as Failure. Of a message that is unsent, one of another
+        thread's goes out first; one of this thread's was interrupted before its read, and never goes out."""
+        if self.unsent is not None and self.unsent.thread != get_ident():
+            self._post_own()
+        self.unsent = None
         posted = self.posted
         if posted is not None:
             self.posted = None
-            succeeded(self.channel.wait(posted, reply_limit(self.timeout_ms)))
+            self._succeeded(self.channel.wait(posted, reply_limit(self.timeout_ms)))
 
     def lock(self, kind: int, timeout_ms: int, key: str | None) -> wire.Reply:
         """viLock. Interrupted by Ctrl-C it leaves no lock behind, not even one whose grant was on its way."""

@@ -12,10 +12,6 @@ import sys
 #: For `send`: never sleep, whatever the socket does otherwise. Windows has no such flag; its socket never sleeps.
 AT_ONCE = getattr(socket, "MSG_DONTWAIT", 0)
 
-#: For `send`, beside AT_ONCE: more follows at once, so keep the rest of a segment for it. Should nothing follow, Linux
-#: sends it after 0.2 s. Elsewhere it goes at once.
-MORE = AT_ONCE | getattr(socket, "MSG_MORE", 0)
-
 if sys.platform == "win32":
 
     def let_recv_sleep(connection: socket.socket, seconds: int) -> bool:

@@ -86,10 +86,8 @@ class Write(_Message, tag="write", frozen=True):
 class Read(_Message, tag="read", frozen=True):
     """viRead of at most `count` bytes. They are the Pieces and `data`; `after` is the write that it depends on.
 
-    `ahead`: if it ends within a block of definite length, whose rest is certain to come, the client takes so many bytes
-    of that besides, and tells itself what each viRead gives of it. Then the Reply's status is that of the last viRead,
-    also if that failed, and its value two numbers: the termination character in force, or -1, and 1 if the interface
-    marks the END of messages, else 0.
+    `ahead`: if it leaves something of its answer on a stream, the client takes so many bytes of that besides, and tells
+    itself what each viRead gives of it. Then the Reply's value is the termination character in force, or -1.
     """
 
     id: int
@@ -97,6 +95,23 @@ class Read(_Message, tag="read", frozen=True):
     count: int
     after: int | None = None
     ahead: int = 0
+
+
+class Query(_Message, tag="query", frozen=True):
+    """viWrite of `data`, then viRead as for Read: nobody comes between. The one Reply's effect is that of the write."""
+
+    id: int
+    session: int
+    data: bytes
+    count: int
+    ahead: int = 0
+
+
+class Reading(_Message, tag="reading", frozen=True):
+    """The client is busy with what it took ahead: nobody else's turn comes for its being idle."""
+
+    id: int
+    session: int
 
 
 class Call(_Message, tag="call", frozen=True):
@@ -193,6 +208,8 @@ Request = (
     | Part
     | Write
     | Read
+    | Query
+    | Reading
     | Call
     | GetAttribute
     | SetAttribute

@@ -8,11 +8,16 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
+from datetime import datetime
+from types import SimpleNamespace
 
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
+from front_proc import audit as audit_module
 from front_proc.audit import EVENTS, QUEUE_LIMIT, Audit, LogWriter
 from tests.support.daemon import ROOT
 from tests.support.waiting import DEADLINE, wait_until
@@ -86,6 +91,61 @@ def test_record_that_cannot_be_written_costs_no_other(file):
     writer.put("stop", {})
     writer.close()
     assert "stop" in [record["event"] for record in lines(file)]
+
+
+@pytest.mark.parametrize("error", [KeyError, ZeroDivisionError, RecursionError])
+def test_record_whose_fields_cannot_be_had_is_counted_and_costs_no_other(file, error):
+    """Whatever goes wrong in asking for them: the writer's thread goes on."""
+
+    def fields():
+        raise error("a fault of ours")
+
+    writer = LogWriter(file)
+    writer.put("command", {"number": 1})
+    writer.put("command", fields)
+    writer.put("command", {"number": 2})
+    writer.close()
+    records = lines(file)
+    assert [record["number"] for record in records if record["event"] == "command"] == [1, 2]
+    assert [record["lost"] for record in records if record["event"] == "gap"] == [1]
+
+
+@given(moments=st.lists(st.floats(min_value=0, max_value=4e9), min_size=1, max_size=5))
+def test_record_is_stamped_with_its_moment(moments):
+    """To the microsecond, in UTC, whatever the record before it had."""
+    lines = audit_module._Lines()
+    for moment in moments + moments:
+        assert lines.add(moment, "start", {})
+        stamp = json.loads(lines.take())["time"]
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", stamp)
+        assert abs(datetime.fromisoformat(stamp).timestamp() - moment) < 2e-6
+
+
+@pytest.mark.parametrize("moment", [1e12, 1e18, float("nan")])
+def test_record_of_a_moment_that_no_calendar_has_costs_no_other(file, monkeypatch, moment):
+    """Nor has the gap of that time a line; it is told when the clock is right again."""
+    writer = LogWriter(file)
+    monkeypatch.setattr(audit_module, "time", SimpleNamespace(time=lambda: moment, sleep=time.sleep))
+    writer.put("command", {"number": 1})
+    wait_until(lambda: writer._unwritten == 1)
+    monkeypatch.undo()
+    writer.put("command", {"number": 2})
+    writer.close()
+    assert [record.get("number", record.get("lost")) for record in lines(file)] == [1, 2]
+
+
+def test_writer_makes_its_logger_once(file, monkeypatch):
+    """structlog keeps a lock for each file that a logger ever had."""
+    made = []
+    monkeypatch.setattr(structlog, "BytesLogger", lambda text, real=structlog.BytesLogger: made.append(1) or real(text))
+    writer = LogWriter(file)
+    for number in range(5):
+        writer.put("command", {"number": number, "error": object() if number == 2 else ""})
+        wait_until(lambda: not writer._records.qsize())
+        time.sleep(2 * audit_module.GATHER_TIME)
+    writer.close()
+    assert [record["event"] for record in lines(file)].count("gap") == 1
+    assert len(made) == 1
 
 
 def test_file_is_the_owner_s_only_and_is_appended_to(file):

@@ -49,6 +49,19 @@ def test_pieces_of_an_answer_go_ahead_of_its_outcome(stage):
     assert record["bytes"] == 8
 
 
+def test_record_tells_who_its_client_was_at_that_moment(stage, monkeypatch):
+    """Whatever that calls itself by the time that the writer's thread comes to it."""
+    noted = []
+    monkeypatch.setattr(stage.house.audit, "note", lambda event, fields: noted.append(fields))
+    client = stage.client("Ann")
+    stage.submit(stage.opened(client))
+    stage.child.does(b"me\n")
+    address, client.address = client.address, "10.0.0.66:1"
+    client.introduce("Mallory")
+    [fields] = noted
+    assert (fields()["client"], fields()["name"]) == (address, "Ann")
+
+
 def test_every_command_is_recorded_once_with_how_it_went(stage):
     """When, who, which, what, outcome, effect, how long waited and run, bytes."""
     session = stage.opened(stage.client("Ann"))

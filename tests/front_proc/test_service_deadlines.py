@@ -3,6 +3,8 @@
 The process is played (see `playbook`), and time is the test's.
 """
 
+from dataclasses import replace
+
 import pytest
 
 from front_proc.child import LATE
@@ -47,6 +49,42 @@ def test_child_that_says_nothing_by_its_deadline_is_killed(stage, steps, effect,
     pid = stage.children[0].pid
     assert f"no answer by its deadline: process {pid} hung and is killed; it starts anew" in answers.outcome.text
     assert stage.events() == ["opened", "hung", "killed"]
+
+
+@pytest.mark.parametrize("late", [0.1, 0.9, 1.1, 4.0])
+def test_hang_of_a_call_that_began_late_is_found_by_the_time_of_the_call(stage, late):
+    """Though the process had more time to begin than it has for the call."""
+    stage.house.limits = replace(LIMITS, begin_time=10.0)
+    stage.house.grace = 0.2
+    stage.resource = stage.new_resource()
+    session = stage.opened()
+    stage.sets(session, VI_ATTR_TMO_VALUE, 300)
+    answers = stage.submit(session)
+    stage.pass_time(late)
+    stage.child.starts()
+    stage.pass_time(0.49)
+    assert not stage.child.is_being_killed
+    stage.pass_time(0.02)
+    assert stage.child.is_being_killed
+    stage.child.dies()
+    assert answers.said == "INSTRUMENT_HUNG maybe"
+
+
+@pytest.mark.parametrize("timeout_ms", [0, 300, 9_999])
+def test_call_that_does_not_begin_has_the_time_to_begin(stage, timeout_ms):
+    """Not the shorter one of the call, however often that is over."""
+    stage.house.limits = replace(LIMITS, begin_time=10.0)
+    stage.house.grace = 0.2
+    stage.resource = stage.new_resource()
+    session = stage.opened()
+    stage.sets(session, VI_ATTR_TMO_VALUE, timeout_ms)
+    answers = stage.submit(session)
+    stage.pass_time(9.9)
+    assert not stage.child.is_being_killed
+    stage.pass_time(0.2)
+    assert stage.child.is_being_killed
+    stage.child.dies()
+    assert answers.said == "INSTRUMENT_HUNG none"
 
 
 def test_pieces_keep_a_long_transfer_alive(stage):

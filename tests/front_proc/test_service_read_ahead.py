@@ -60,7 +60,7 @@ def test_answer_is_read_ahead_when_its_time_is_up(stage, asker, other):
     assert calls(stage) == ["write"]
     stage.pass_time(0.2)
     assert stage.state is State.RESYNC
-    assert (stage.child.running.call, stage.child.running.arguments) == ("read_ahead", [READ_AHEAD_MS])
+    assert (stage.child.running.call, stage.child.running.arguments) == ("read_ahead", [READ_AHEAD_MS, 0])
     stage.child.does(b"5.0\n")
     stage.child.does(b"mine\n")
     assert query.outcome.data == b"mine\n"

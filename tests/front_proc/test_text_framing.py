@@ -2,11 +2,14 @@
 
 import contextlib
 import re
+from collections import deque
+from unittest.mock import patch
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from front_proc import text_framing
 from front_proc.text_commands import takes_block
 from front_proc.text_framing import (
     LINE_LIMIT,
@@ -16,7 +19,10 @@ from front_proc.text_framing import (
     as_block,
     block_start,
     escape,
+    long_answer,
+    long_block,
     unescape,
+    without_suffix,
 )
 from pyvisa_daemon.errors import Failure
 
@@ -36,7 +42,7 @@ def requests_of(chunks):
         reader.feed(chunk)
         try:
             while (request := reader.next()) is not None:
-                found.append((request.line, request.terminator))
+                found.append((request.line + (request.block or b""), request.terminator))
         except Failure as failure:
             return [*found, failure.token]
     return found
@@ -65,10 +71,12 @@ def blocks(draw):
 @example([(VERB + b"D #11\r", b"\n")], [1])
 @example([(VERB + b"D #12\r\n", b"\r\n")], [3])
 def test_any_cutting_gives_the_same_requests(requests, lengths):
-    """Lines and blocks, whole, byte by byte, and everything between."""
+    """Lines and blocks, whole, byte by byte, and everything between; and blocks that are called long."""
     data = b"".join(line + terminator for line, terminator in requests)
-    assert requests_of(cut(data, lengths)) == requests
-    assert requests_of([data]) == requests
+    for long in (text_framing.PIECE_SIZE, 5):
+        with patch.object(text_framing, "PIECE_SIZE", long):
+            assert requests_of(cut(data, lengths)) == requests
+            assert requests_of([data]) == requests
 
 
 @given(st.lists(st.sampled_from([b".#.ping", VERB, b"#", b"1", b"5", b"\n", b"\r", b" ", b",", b'"', b"\xff"])), cuts)
@@ -136,6 +144,18 @@ def test_block_may_be_longer_than_a_line():
     """It says its own length."""
     line = VERB + b"D " + as_block(b"\n" * 100_000)
     assert requests_of(cut(line + b"\n", [999])) == [(line, b"\n")]
+
+
+@pytest.mark.parametrize("is_long", [False, True])
+def test_long_block_is_apart_from_its_line(is_long):
+    """It is long, and nobody wants a copy."""
+    reader, block = RequestReader(takes_block), as_block(bytes(text_framing.PIECE_SIZE - 8 + is_long))
+    reader.feed(VERB + b"D " + block + b"\r\n.#.ping\n")
+    request = reader.next()
+    assert request.terminator == b"\r\n"
+    assert (request.line, request.block) == ((VERB + b"D ", block) if is_long else (VERB + b"D " + block, None))
+    assert reader.next() == Request(b".#.ping", b"\n")
+    assert not reader
 
 
 def test_block_that_is_absurdly_long_is_refused_before_it_is_sent():
@@ -218,6 +238,46 @@ def test_answer_is_unambiguous(data):
         assert reply == data
         assert b"\n" not in reply
         reply.decode("utf-8")
+
+
+@st.composite
+def cut_answers(draw):
+    """An answer, in pieces of any sizes, some of them empty."""
+    texts = st.text(alphabet="#15aé€𝄞\n").map(str.encode)
+    data = draw(st.one_of(st.binary(), texts, texts.map(lambda text: text.replace(b"\n", b""))))
+    ends = sorted(draw(st.lists(st.integers(0, len(data)))))
+    return [data[start:end] for start, end in zip([0, *ends], [*ends, len(data)], strict=True)]
+
+
+@given(cut_answers(), st.integers(1, 10))
+@example(["é".encode()[:1], "é".encode()[1:]], 10)
+@example(["é".encode()[:1]], 10)
+@example([b"", b"#", b"1"], 10)
+@example([b"x#", b"1"], 10)
+def test_answer_in_pieces_is_what_it_is_in_one(pieces, size):
+    """However it was cut; and nothing is put together that is longer than a piece, nor kept twice."""
+    whole = b"".join(pieces)
+    longest = max(size, len(as_block(whole)) - len(whole), *map(len, pieces))
+    for reply, in_pieces in ((answer(whole), long_answer), (as_block(whole), long_block)):
+        left, given = deque(pieces), []
+        with patch.object(text_framing, "PIECE_SIZE", size):
+            for piece in in_pieces(left):
+                given.append(piece)
+                assert sum(map(len, given)) + sum(map(len, left)) <= len(reply)
+        assert b"".join(given) == reply
+        assert max(map(len, given), default=0) <= longest
+        assert not left
+
+
+def test_small_pieces_of_a_long_answer_go_together():
+    """Each turn of the loop costs."""
+    assert len(list(long_block(deque([b"x"] * 1000)))) == 1
+
+
+@given(st.lists(st.sampled_from([b"", b"\r", b"\n", b"a", b"ab\r\n"])), st.sampled_from([b"", b"\n", b"\r\n", b"aaa"]))
+def test_suffix_is_taken_off_pieces_as_off_the_whole(pieces, suffix):
+    """Also where it is cut."""
+    assert b"".join(without_suffix(deque(pieces), suffix)) == b"".join(pieces).removesuffix(suffix)
 
 
 # Terminations.

@@ -5,7 +5,6 @@ The connection, the front behind and the instrument's process are played; time i
 
 import pytest
 
-from front_proc import text_conversation
 from front_proc.events import MAV, RQS
 from front_proc.locks import LockKind
 from front_proc.sessions import VI_ATTR_TERMCHAR, VI_ATTR_TERMCHAR_EN, VI_ATTR_TMO_VALUE, VI_TMO_INFINITE
@@ -89,25 +88,6 @@ def test_timeout_of_the_settings_is_the_one_a_connection_begins_with(stage):
     ann = Instrumented(stage)
     assert ann.sends(b".#.timeout\n") == b"inf\n"
     assert ann.sends(b".#.timeout 100\n") == b"100\n"
-
-
-# Long answers.
-
-
-@pytest.mark.parametrize("is_too_long", [False, True])
-def test_answer_is_as_long_as_a_block_at_most(stage, ann, monkeypatch, is_too_long):
-    """What is more is not kept: the front's memory is everybody's. The command was carried out."""
-    monkeypatch.setattr(text_conversation, "BLOCK_LIMIT", 100)
-    ann.sends(b".#.query_binary CURV?\n")
-    stage.child.starts()
-    for _ in range(3):
-        stage.child.gives(b"x" * 30)
-    stage.child.does(b"x" * 11 if is_too_long else b"x" * 10)
-    reply = ann.heard()
-    if is_too_long:
-        assert error_of(reply) == "VI_ERROR_ALLOC done"
-    else:
-        assert reply == b"#3100" + b"x" * 100 + b"\n"
 
 
 # Locks.

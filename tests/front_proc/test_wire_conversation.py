@@ -3,10 +3,10 @@ instrument's process are played; time is the test's."""
 
 import pytest
 
-from front_proc.sessions import NAME_LIMIT, VI_ATTR_RSRC_LOCK_STATE, VI_ATTR_TMO_VALUE
+from front_proc.sessions import NAME_LIMIT, VI_ATTR_RSRC_LOCK_STATE
 from front_proc.wire_conversation import SESSION_LIMIT, STATE_LIMIT
 from pyvisa_daemon import wire
-from pyvisa_daemon.errors import ERRORS, Effect
+from pyvisa_daemon.errors import ERRORS, VI_SUCCESS_MAX_CNT, Effect
 from pyvisa_daemon.framing import frame
 from tests.front_proc.playbook import GRACE, NAME, TIMEOUT
 from tests.front_proc.wire_peer import Peer
@@ -21,8 +21,7 @@ def peer(stage, tmp_path):
 
 def test_write_and_read_that_follows_it_are_one_exchange(stage, peer):
     """The write holds for as many answers as it has lines with a question."""
-    peer.sends(wire.Write(2, 1, b"A?\nB\nC?\n"))
-    peer.sends(wire.Read(3, 1, 100, after=2))
+    peer.sends(wire.Write(2, 1, b"A?\nB\nC?\n"), wire.Read(3, 1, 100, after=2))
     stage.child.does(value=8)
     other = stage.submit(stage.opened())
     stage.child.does(b"a\n")
@@ -33,123 +32,105 @@ def test_write_and_read_that_follows_it_are_one_exchange(stage, peer):
     assert stage.child.running.call == "query"
 
 
-# A write and the read of its answer that came in one piece: one order to the process.
+# A query: a write and a read in one order to the process.
 
 
 @pytest.fixture
-def pair(stage, peer):
-    """The process has both."""
-    peer.sends(wire.Write(2, 1, b"A?\n"), wire.Read(3, 1, 100, after=2))
+def asked(stage, peer):
+    """The process has a query."""
+    peer.sends(wire.Query(2, 1, b"A?\n", 100))
     assert (stage.child.running.call, stage.child.running.arguments) == ("write_read", [100])
     return stage.child
 
 
-def test_pair_that_came_together_is_one_order_with_two_outcomes(stage, peer, pair):
-    """And two records; the hold that the write began ends with the read."""
+def test_query_has_one_outcome_and_one_record_and_nobody_comes_between(stage, peer, asked):
+    """Its hold ends with its answer."""
     other = stage.submit(stage.opened())
-    pair.does(b"a\n")
-    assert peer.heard() == [wire.Reply(2, 0, 3, effect="done"), wire.Reply(3, 0, data=b"a\n", effect="done")]
+    asked.does(b"a\n")
+    assert peer.heard() == [wire.Reply(2, 0, data=b"a\n", effect="done")]
     assert stage.child.running.call == "query"
     stage.child.does(b"b\n")
     assert other.outcome.data == b"b\n"
-    assert [record["command"] for record in stage.house.audit.of("command")] == ["write A?", "read 100", "query"]
+    assert [record["command"] for record in stage.house.audit.of("command")] == ["write_read 100 A?", "query"]
 
 
-def test_pair_whose_write_fails_reads_nothing(stage, peer, pair):
-    """As if they had come one after the other."""
-    pair.fails("VI_ERROR_IO", Effect.MAYBE, dirty=True)
-    assert peer.heard() == [
-        wire.Reply(2, ERRORS["VI_ERROR_IO"].status, token="VI_ERROR_IO", effect="maybe", text="it failed"),
-        wire.Reply(3, ERRORS["WRITE_FAILED"].status, token="WRITE_FAILED", text=ERRORS["WRITE_FAILED"].meaning),
-    ]
-
-
-def test_pair_whose_read_fails_has_written(stage, peer, pair):
-    """The write's reply says so; a read does nothing to an instrument, and its answer may still come."""
+def test_query_that_ended_at_its_count_holds_for_the_rest(stage, peer, asked):
+    """As a write and a read would."""
     other = stage.submit(stage.opened())
-    pair.fails("VI_ERROR_TMO", Effect.DONE, dirty=True)
+    asked.does(b"a", status=VI_SUCCESS_MAX_CNT)
+    assert other.is_open
+    peer.sends(wire.Read(3, 1, 100))
+    assert stage.child.running.call == "read"
+    stage.child.does(b"b\n")
+    assert stage.child.running.call == "query"
+
+
+def test_query_of_two_lines_has_a_second_answer(stage, peer):
+    """On a stream each line has its own."""
+    peer.sends(wire.Query(2, 1, b"A?\nB?\n", 100))
+    stage.child.does(b"a\n")
+    other = stage.submit(stage.opened())
+    assert other.is_open
+    assert stage.child.running.call == "write_read"
+    peer.sends(wire.Read(3, 1, 100))
+    stage.child.does(b"b\n")
+    assert peer.heard()[-1] == wire.Reply(3, 0, data=b"b\n", effect="done")
+    assert stage.child.running.call == "query"
+
+
+@pytest.mark.parametrize(("effect", "dirty"), [(Effect.NONE, False), (Effect.MAYBE, True), (Effect.DONE, True)])
+def test_query_that_fails_says_what_the_instrument_may_have_done(stage, peer, asked, effect, dirty):
+    """Where an answer may still come, the next one finds an empty instrument."""
+    other = stage.submit(stage.opened())
+    asked.fails("VI_ERROR_TMO", effect, dirty=dirty)
     status = ERRORS["VI_ERROR_TMO"].status
-    assert peer.heard() == [
-        wire.Reply(2, 0, 3, effect="done"),
-        wire.Reply(3, status, token="VI_ERROR_TMO", effect="none", text="it failed"),
-    ]
-    assert stage.child.running.call == "resynchronise"
+    assert peer.heard() == [wire.Reply(2, status, token="VI_ERROR_TMO", effect=effect, text="it failed")]
+    assert stage.child.running.call == ("resynchronise" if dirty else "query")
     assert other.is_open
 
 
-def test_pair_whose_answer_is_long_has_it_in_pieces(stage, peer, pair):
-    """The first of them says that the write is done."""
-    pair.gives(b"12345")
-    assert peer.heard() == [wire.Reply(2, 0, 3, effect="done"), wire.Piece(3, b"12345")]
-    pair.does(b"678\n")
-    assert peer.heard() == [wire.Reply(3, 0, data=b"678\n", effect="done")]
+def test_query_whose_answer_is_long_has_it_in_pieces(stage, peer, asked):
+    """The reply ends it."""
+    asked.gives(b"12345")
+    asked.does(b"678\n")
+    assert peer.heard() == [wire.Piece(2, b"12345"), wire.Reply(2, 0, data=b"678\n", effect="done")]
 
 
-@pytest.mark.parametrize(
-    ("step", "said"),
-    [
-        ("takes", [(2, "INSTRUMENT_CRASHED none"), (3, "SESSION_RESET none")]),
-        ("starts", [(2, "INSTRUMENT_CRASHED maybe"), (3, "SESSION_RESET none")]),
-        ("writes", [(2, " done"), (3, "INSTRUMENT_CRASHED maybe")]),
-    ],
-)
-def test_pair_whose_process_dies_says_of_each_what_it_may_have_done(stage, peer, pair, step, said):
+@pytest.mark.parametrize(("step", "effect"), [("", "none"), ("starts", "maybe"), ("writes", "maybe")])
+def test_query_whose_process_dies_says_what_it_may_have_done(stage, peer, asked, step, effect):
     """By the last sign of life."""
-    if step != "takes":
-        getattr(pair, step)()
-    pair.dies()
-    assert [(reply.id, f"{reply.token} {reply.effect.value}") for reply in peer.heard()] == said
+    if step:
+        getattr(asked, step)()
+    asked.dies()
+    assert [(reply.id, reply.token, reply.effect) for reply in peer.heard()] == [(2, "INSTRUMENT_CRASHED", effect)]
 
 
-def test_fault_of_ours_between_a_pair_s_write_and_its_read_costs_neither_its_reply(stage, peer, pair, monkeypatch):
-    """The child's end of the pipe closes by that (see `child`)."""
-
-    def fail(*_, **__):
-        raise ZeroDivisionError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(stage.service._hold, "ended", fail)
-        pair.writes()
-        with pytest.raises(ZeroDivisionError):
-            pair.does(b"a\n")
-    pair.babbles()
-    pair.dies()
-    assert peer.tokens() == [(2, "INSTRUMENT_CRASHED"), (3, "SESSION_RESET")]
-
-
-def test_pair_is_aborted_as_one(stage, peer, pair):
-    """Whoever asked for it waits for the end of both."""
-    pair.starts()
-    aborting = stage.start(stage.resource.service.abort("somebody aborted it"))
-    assert not aborting.done()
-    pair.dies()
-    stage.run()
-    assert aborting.done()
-    assert [token for _, token in peer.tokens()] == ["COMMAND_ABORTED", "SESSION_RESET"]
-
-
-def test_pair_is_no_pair_while_old_answers_are_to_be_read(stage, peer):
-    """On a stream they come first, and what was read ahead of them is here."""
-    session = next(iter(stage.resource.sessions))
+def test_query_gets_old_answers_first(stage, peer):
+    """On a stream they come first; what was read ahead of them is here, and the new one is awaited."""
+    [session] = stage.resource.sessions
     session.ahead.add(b"old\n", 0)
-    peer.sends(wire.Write(2, 1, b"A?\n"), wire.Read(3, 1, 100, after=2))
+    peer.sends(wire.Query(2, 1, b"A?\n", 100))
     assert stage.child.running.call == "write"
     stage.child.does(value=3)
-    assert peer.heard()[-1] == wire.Reply(3, 0, data=b"old\n", effect="done")
+    assert peer.heard() == [wire.Reply(2, 0, data=b"old\n", effect="done")]
+    other = stage.submit(stage.opened())
+    assert other.is_open
+    peer.sends(wire.Read(3, 1, 100))
+    stage.child.does(b"a\n")
+    assert peer.heard() == [wire.Reply(3, 0, data=b"a\n", effect="done")]
 
 
-def test_attribute_set_between_a_write_and_its_read_holds_for_the_read(stage, peer):
-    """Then they are two orders."""
-    peer.sends(
-        wire.Write(2, 1, b"A?\n"), wire.SetAttribute(3, 1, VI_ATTR_TMO_VALUE, 500), wire.Read(4, 1, 100, after=2)
-    )
-    assert stage.child.running.call == "write"
+def test_query_is_not_carried_out_behind_a_lock_of_others(stage, peer):
+    """It is I/O like any other."""
+    other = stage.opened()
+    stage.start(stage.resource.lock(other, 1, None, 0))
+    peer.sends(wire.Query(2, 1, b"A?\n", 100))
+    assert peer.tokens() == [(2, "VI_ERROR_RSRC_LOCKED")]
 
 
 def test_read_after_a_write_that_failed_is_not_carried_out(stage, peer):
     """It would read what is another's."""
-    peer.sends(wire.Write(2, 1, b"A?"))
-    peer.sends(wire.Read(3, 1, 100, after=2))
+    peer.sends(wire.Write(2, 1, b"A?"), wire.Read(3, 1, 100, after=2))
     stage.child.fails("VI_ERROR_IO", dirty=True)
     assert peer.tokens() == [(2, "VI_ERROR_IO"), (3, "WRITE_FAILED")]
 

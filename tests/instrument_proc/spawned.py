@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import msgspec
 
+from front_proc.child import _main_left_out as main_left_out
 from instrument_proc import pipe
 from instrument_proc.signs import Signs, Step
 from instrument_proc.spawn import ChildSettings, run_child
@@ -69,7 +70,8 @@ class SpawnedChild:
         theirs_all = (theirs, death_reader, abort_reader)
         self.signs = Signs()
         self.process = _spawn.Process(target=run_child, args=(*theirs_all, self.signs, settings), daemon=True)
-        self.process.start()
+        with main_left_out():
+            self.process.start()
         self.signs.close_descriptor()
         for end in theirs_all:
             end.close()

@@ -3,7 +3,10 @@
 import importlib
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -115,6 +118,45 @@ def test_library_learns_no_version_of_itself_and_all_others(monkeypatch):
     assert version("pyvisa")
 
 
+@pytest.mark.parametrize("way", ["import importlib.metadata", "import importlib.metadata as _, importlib"])
+def test_stand_in_is_found_by_its_whole_name(monkeypatch, way):
+    """As an attribute of its package; also by what was imported so and is called later."""
+    monkeypatch.delitem(sys.modules, "importlib.metadata", raising=False)
+    monkeypatch.delattr(importlib, "metadata", raising=False)
+    library: dict[str, Any] = {}
+    code = "def version(package): return importlib.metadata.version(package)"
+    with lean():
+        exec(f"{way}\n{code}", library)
+        with pytest.raises(importlib.metadata.PackageNotFoundError):
+            library["version"]("pyvisa")
+        assert "email" not in vars(sys.modules["importlib.metadata"])
+    assert library["version"]("pyvisa") == version("pyvisa")
+    with lean():
+        assert library["version"]("pytest") == pytest.__version__
+
+
+def test_package_has_the_attribute_afterwards_that_it_had(monkeypatch):
+    """Though the module itself was forgotten."""
+    before = ModuleType("importlib.metadata")
+    monkeypatch.delitem(sys.modules, "importlib.metadata", raising=False)
+    monkeypatch.setattr(importlib, "metadata", before, raising=False)
+    with lean():
+        assert importlib.metadata is not before
+    assert importlib.metadata is before
+
+
+def test_real_module_stays_once_it_was_needed(monkeypatch):
+    """It is imported once, and is what its package has."""
+    monkeypatch.delitem(sys.modules, "importlib.metadata", raising=False)
+    monkeypatch.delattr(importlib, "metadata", raising=False)
+    with lean():
+        stand_in = sys.modules["importlib.metadata"]
+        stand_in.version("pytest")
+        real = sys.modules["importlib.metadata"]
+        stand_in.version("pytest")
+    assert sys.modules["importlib.metadata"] is importlib.metadata is real is not stand_in
+
+
 # In a child.
 
 
@@ -149,6 +191,8 @@ def test_usb_is_looked_for_when_a_usb_resource_is_opened(warm, instrument, tmp_p
     assert "usb.inside" in modules(warm)
 
 
-def test_library_that_cannot_do_without_gets_all(child_factory, monkeypatch):
+@pytest.mark.parametrize("library", ["@insists", "@rebels", "@versioned"])
+def test_library_that_cannot_do_without_gets_all(child_factory, monkeypatch, library):
+    """Whatever it says to what it does not find."""
     monkeypatch.syspath_prepend(BACKENDS)
-    assert child_factory("@insists").warm.trouble == ""
+    assert child_factory(library).warm.trouble == ""

@@ -76,6 +76,18 @@ def test_reports_are_put_together_from_any_pieces(said, lengths):
     assert heard == said
 
 
+@given(st.lists(st.one_of(reports, st.builds(pipe.Piece, integers, st.just(bytes(5000))))))
+def test_frame_is_made_in_the_place_of_the_one_before(said):
+    """Long or short: the same as any other frame, which nobody sees again in the messages made of it."""
+    framed, heard = bytearray(), []
+    for report in said:
+        pipe.encode_into(framed, report)
+        assert framed == pipe.encode_framed(report)
+        heard += [pipe.decode_report(frame) for frame in FrameReader().feed(memoryview(framed))]
+        framed[:] = bytes([255]) * len(framed)
+    assert heard == said
+
+
 @given(st.binary(max_size=60))
 @example(b"\x91\xa1\xff")
 def test_garbage_raises_decode_error_only(data):
@@ -112,3 +124,5 @@ def test_message_over_the_limit_is_not_made():
     """Anything big travels in pieces."""
     with pytest.raises(FrameError):
         pipe.encode_framed(pipe.Part(bytes(FRAME_LIMIT)))
+    with pytest.raises(FrameError):
+        pipe.encode_into(bytearray(), pipe.Part(bytes(FRAME_LIMIT)))

@@ -236,6 +236,9 @@ class Bench:
                 reply = wire.Reply(number, 0, len(self._written[session]))
             case wire.Read(id=number, session=session):
                 reply = wire.Reply(number, 0, data=self._written.get(session, b""))
+            case wire.Query(id=number, session=session, data=data):
+                self._written[session] = data
+                reply = wire.Reply(number, 0, data=data)
             case wire.Call(id=number, function=function):
                 reply = self._called(number, function)
             case wire.SetAttribute(session=session, attribute=attribute, state=state):

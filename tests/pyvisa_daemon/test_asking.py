@@ -1,41 +1,44 @@
-"""A query's two requests go out as one, and nothing else waits for anything."""
+"""Which writes are a query's, whose read comes next."""
 
-import socket
 import sys
-from types import SimpleNamespace
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast
 
 import pytest
+from pyvisa.constants import StatusCode
 from pyvisa.resources import MessageBasedResource
 
-from pyvisa_daemon import wire
 from pyvisa_daemon.asking import reads_at_once
-from pyvisa_daemon.framing import FrameReader
-from tests.pyvisa_daemon.conftest import Connect
-from tests.pyvisa_daemon.peer import Conversation
-from tests.support.waiting import DEADLINE
 
 
-class Resource(MessageBasedResource):
-    """PyVISA's own, on a library that notes what it sees of who writes."""
+class Library:
+    """It notes what it sees of who writes, and answers so that any query understands it."""
 
     def __init__(self) -> None:
         self.seen: list[bool] = []
-        self.visalib: Any = SimpleNamespace(write=self._write)
-        self._session: Any = 1
 
-    def _write(self, _: int, message: bytes) -> tuple[int, int]:
+    def write(self, _: int, message: bytes) -> tuple[int, StatusCode]:
         self.seen.append(reads_at_once(sys._getframe(1)))
-        return len(message), 0
+        return len(message), StatusCode.success
 
-    def read(self, *_: Any, **__: Any) -> str:
-        return "1,2,3"
+    def read(self, _: int, __: int) -> tuple[bytes, StatusCode]:
+        return b"#11\x31", StatusCode.success
 
-    def read_binary_values(self, *_: Any, **__: Any) -> list[int]:
-        return []
+    def ignore_warning(self, *_: Any) -> AbstractContextManager[None]:
+        return nullcontext()
 
-    def _read_raw(self, *_: Any, **__: Any) -> bytearray:
-        return bytearray(b"#13\x01\x02\x03\n")
+
+class Resource(MessageBasedResource):
+    """PyVISA's own."""
+
+    def __init__(self) -> None:
+        self.visalib: Any = Library()
+        self._session: Any = 1
+        self._resource_name = "GPIB0::9::INSTR"
+
+    @property
+    def seen(self) -> list[bool]:
+        return cast(list[bool], self.visalib.seen)
 
     def ask_by_hand(self) -> str:
         """A program's own query."""
@@ -50,8 +53,28 @@ class Derived(Resource):
         return super().query(message.upper(), delay)
 
 
+def slow(function: Any) -> Any:
+    """A driver's, which does something else as well."""
+
+    def method(*arguments: Any, **options: Any) -> Any:
+        return function(*arguments, **options)
+
+    return method
+
+
+QUERIES = ["query", "query_ascii_values", "query_binary_values"]
+
+
+def asks(resource: Any, name: str, **options: Any) -> None:
+    if name == "query_binary_values":
+        options["datatype"] = "B"
+    if name == "query_ascii_values":
+        options["converter"] = "s"
+    getattr(resource, name)("A?", **options)
+
+
 @pytest.mark.parametrize("kind", [Resource, Derived])
-@pytest.mark.parametrize("name", ["query", "query_ascii_values", "query_binary_values"])
+@pytest.mark.parametrize("name", QUERIES)
 @pytest.mark.parametrize(
     ("own", "delay", "expected"),
     [(0, None, True), (0, 0.0, True), (0, 0.01, False), (0.01, None, False), (0.01, 0.0, True)],
@@ -62,9 +85,26 @@ def test_query_of_pyvisa_s_reads_at_once_unless_it_has_a_delay(
     """During a delay the instrument works: the question must be there when that begins."""
     resource = kind()
     resource.query_delay = own
-    options = {"datatype": "B"} if name == "query_binary_values" else {}
-    getattr(resource, name)("A?", delay=delay, **options)
+    asks(resource, name, delay=delay)
     assert resource.seen == [expected]
+
+
+@pytest.mark.parametrize("name", QUERIES)
+@pytest.mark.parametrize("own", ["write", "write_raw", "read", "_read_raw", "read_ascii_values", "read_binary_values"])
+@pytest.mark.parametrize("of", ["class", "object"])
+def test_query_that_comes_by_a_function_of_a_driver_s_own_is_not_pyvisa_s(name: str, own: str, of: str) -> None:
+    """That may sleep, or start another instrument, between the question and the answer."""
+    kind: Any = type("Driver", (Resource,), {own: slow(getattr(MessageBasedResource, own))} if of == "class" else {})
+    resource = kind()
+    if of == "object":
+        setattr(resource, own, slow(getattr(resource, own)))
+    asks(resource, name)
+    is_on_the_way = {
+        "query": own in ("write", "write_raw", "read", "_read_raw"),
+        "query_ascii_values": own != "read_binary_values",
+        "query_binary_values": own in ("write", "write_raw", "_read_raw", "read_binary_values"),
+    }[name]
+    assert resource.seen == [not is_on_the_way]
 
 
 @pytest.mark.parametrize("name", ["write", "write_raw", "write_ascii_values", "ask_by_hand"])
@@ -78,39 +118,3 @@ def test_anything_else_that_writes_is_sent_at_once(name: str) -> None:
     }
     getattr(resource, name)(*arguments.get(name, ("A?",)))
     assert resource.seen == [False]
-
-
-def frames_of(peer: Conversation, waits: float) -> int:
-    """How many requests come in one piece."""
-    peer.connection.settimeout(waits)
-    return len(FrameReader().feed(peer.connection.recv(1 << 16)))
-
-
-@pytest.mark.skipif(not hasattr(socket, "MSG_MORE"), reason="this system sends everything at once")
-def test_first_of_two_requests_goes_out_with_the_second(connect: Connect) -> None:
-    """So the daemon meets them together."""
-    found = []
-
-    def script(peer: Conversation) -> None:
-        peer.greet()
-        found.append(frames_of(peer, DEADLINE))
-        peer.send(wire.Reply(2, 0))
-
-    channel = connect(script)
-    channel.start_first(wire.Write, 1, b"A?")
-    channel.ask(DEADLINE, wire.Read, 1, 100, 1)
-    assert found == [2]
-
-
-def test_first_of_two_requests_goes_out_though_no_second_comes(connect: Connect) -> None:
-    """A program that is interrupted in between has sent its question."""
-    found = []
-
-    def script(peer: Conversation) -> None:
-        peer.greet()
-        found.append(frames_of(peer, DEADLINE))
-        peer.send(wire.Reply(1, 0))
-
-    channel = connect(script)
-    channel.wait(channel.start_first(wire.Write, 1, b"A?"), DEADLINE)
-    assert found == [1]

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -72,17 +73,34 @@ def test_reading_is_passed_on_when_a_look_took_it(connect: Connect, no_tick: Non
     results: list[Callable[[], wire.Reply]] = []
     real = channel._read
 
-    def slow_look(seconds: float) -> None:
+    def slow_look(seconds: float, waiter: Waiter | None) -> None:
         if not seconds:
             results.append(in_thread(lambda: channel.ask(DEADLINE, wire.Call, 1, *READ_STB)))
             wait_until(lambda: channel._waiting and bench.withheld)
-        real(seconds)
+        real(seconds, waiter)
 
     channel._read = slow_look  # type: ignore[method-assign]
     assert channel.is_alive
     bench.release()
     (result,) = results
     assert result().value == 16
+
+
+def test_reply_that_another_thread_read_just_before_the_turn_is_not_slept_for(connect: Connect, no_tick: None) -> None:
+    """Between the look whether it is there and the turn to read is time for everything."""
+    channel = connect(echo)
+    ours = channel.start(wire.Call, 1, *READ_STB)
+    real = channel._alone
+
+    def preempted(turn: str, *work: Any) -> bool:
+        if turn == "read":
+            channel._alone = real  # type: ignore[method-assign]
+            assert in_thread(lambda: channel.ask(DEADLINE, wire.Call, 2, *READ_STB))().value == 16
+            assert ours.is_done
+        return real(turn, *work)
+
+    channel._alone = preempted  # type: ignore[method-assign]
+    assert in_thread(lambda: channel.wait(ours, None))().value == 16
 
 
 def test_bell_does_not_grow_when_its_waiter_reads_for_all(connect: Connect) -> None:

@@ -70,13 +70,27 @@ def test_long_read_is_abandoned_when_interrupted(resource: MessageBasedResource,
     """With the write that it follows; a late answer is nobody's, least of all the next query's."""
     bench.withhold(wire.Write, wire.Read)
     with ctrl_c(lambda: len(bench.withheld) == 2):
-        resource.query("LONG?")
+        resource.write("LONG?")
+        resource.read()
     late = [bench.seen(wire.Write)[0], bench.seen(wire.Read)[0]]
     bench.release()
     assert resource.query("next?") == "next?"
     assert {request.id for request in late} <= abandoned(bench)
     for request in late:
         bench.answer(request)
+    assert resource.query("and?") == "and?"
+
+
+def test_query_is_abandoned_when_interrupted(resource: MessageBasedResource, bench: Bench) -> None:
+    """One that had gone out; its answer is nobody's either."""
+    bench.withhold(wire.Query)
+    with ctrl_c(lambda: bench.withheld):
+        resource.query("LONG?")
+    late = bench.seen(wire.Query)[0]
+    bench.release()
+    assert resource.query("next?") == "next?"
+    assert late.id in abandoned(bench)
+    bench.answer(late)
     assert resource.query("and?") == "and?"
 
 

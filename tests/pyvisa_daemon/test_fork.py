@@ -82,8 +82,8 @@ def test_sessions_stay_the_parents_when_forked(
         manager.close()
 
     assert forked(child) == 0
-    theirs = [request for request in bench.requests[before:] if isinstance(request, wire.Open | wire.Write)]
-    assert [type(request) for request in theirs] == [wire.Open, wire.Write]
+    theirs = [request for request in bench.requests[before:] if isinstance(request, wire.Open | wire.Query)]
+    assert [type(request) for request in theirs] == [wire.Open, wire.Query]
     bench.happen(SRQ)
     wait_until(lambda: called == [1])
     assert waiting().ret == StatusCode.success

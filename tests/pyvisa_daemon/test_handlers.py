@@ -228,7 +228,7 @@ def test_handler_is_called_when_another_thread_reads_for_long(resource: MessageB
         assert may_end.wait(DEADLINE)
 
     enable(resource, handler)
-    bench.withhold(wire.Read)
+    bench.withhold(wire.Query)
     reading = in_thread(lambda: resource.query("LONG?"))
     wait_until(lambda: bench.withheld)
     bench.happen(SRQ)

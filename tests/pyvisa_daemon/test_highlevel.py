@@ -41,8 +41,23 @@ def test_open_is_pyvisas_own_object_when_opened(manage: Manage) -> None:
     resource.close()
 
 
-def test_query_is_one_round_trip_when_the_write_contains_it(manage: Manage) -> None:
-    """The daemon has the read before it answered the write: nothing waits in between."""
+def test_query_is_one_request_when_it_is_pyvisas_own(manage: Manage) -> None:
+    """The daemon has the read together with the write: nothing waits in between."""
+
+    def script(peer: Conversation) -> None:
+        opening(peer)
+        query = peer.expect(wire.Query)
+        assert (query.session, query.data) == (77, b"*IDN?\r\n")
+        peer.send(wire.Reply(query.id, 0, data=b"ACME\r\n"))
+        ending(peer)
+
+    resource = open_message_based(manage(script))
+    assert resource.query("*IDN?") == "ACME\r\n"
+    resource.close()
+
+
+def test_query_is_one_round_trip_when_the_program_writes_and_reads(manage: Manage) -> None:
+    """The daemon has the read before it answered the write."""
 
     def script(peer: Conversation) -> None:
         opening(peer)
@@ -53,7 +68,25 @@ def test_query_is_one_round_trip_when_the_write_contains_it(manage: Manage) -> N
         ending(peer)
 
     resource = open_message_based(manage(script))
-    assert resource.query("*IDN?") == "ACME\r\n"
+    resource.write("*IDN?")
+    assert resource.read() == "ACME\r\n"
+    resource.close()
+
+
+def test_query_raises_whose_error_it_was_when_it_failed(manage: Manage) -> None:
+    """Whichever half it was, and whether the instrument may have acted: in the one reply."""
+
+    def script(peer: Conversation) -> None:
+        opening(peer)
+        query = peer.expect(wire.Query)
+        peer.send(wire.Reply(query.id, -1073807339, token="INSTRUMENT_HUNG", effect=Effect.MAYBE, text="killed"))
+        ending(peer)
+
+    resource = open_message_based(manage(script))
+    with pytest.raises(DaemonIOError, match=r"\[INSTRUMENT_HUNG effect=maybe: killed\]$") as failed:
+        resource.query("*IDN?")
+    assert (failed.value.error_code, failed.value.effect) == (StatusCode.error_timeout, Effect.MAYBE)
+    assert resource.last_status == StatusCode.error_timeout
     resource.close()
 
 
@@ -68,8 +101,9 @@ def test_read_raises_the_writes_error_when_a_posted_write_failed(manage: Manage)
         ending(peer)
 
     resource = open_message_based(manage(script))
+    resource.write("*IDN?")
     with pytest.raises(DaemonIOError, match=r"\[INSTRUMENT_HUNG effect=maybe: killed\]$") as failed:
-        resource.query("*IDN?")
+        resource.read()
     assert (failed.value.error_code, failed.value.effect) == (StatusCode.error_timeout, Effect.MAYBE)
     assert resource.last_status == StatusCode.error_timeout
     resource.close()

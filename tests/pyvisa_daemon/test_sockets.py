@@ -30,22 +30,19 @@ def never_sleeps(connection: socket.socket, seconds: int) -> bool:
     return False
 
 
-def test_query_is_two_sends_and_one_receive_when_both_replies_come_together(connect: Connect) -> None:
+def test_query_is_one_send_and_one_receive(connect: Connect) -> None:
     """Nothing is asked of the system that is not needed: each call costs every query."""
 
     def script(peer: Conversation) -> None:
         peer.greet()
-        write, read = peer.expect(wire.Write), peer.expect(wire.Read)
-        peer.send(wire.Reply(write.id, 0, 1), wire.Reply(read.id, 0, data=b"!"))
+        peer.send(wire.Reply(peer.expect(wire.Query).id, 0, data=b"!"))
 
     channel = connect(script)
     if not channel._recv_sleeps:
         pytest.skip("this system has to be asked first")
     counting = channel._socket = Counting(channel._socket)  # type: ignore[assignment]
-    written = channel.start(wire.Write, 1, b"?")
-    assert channel.ask(DEADLINE, wire.Read, 1, 100, written.id).data == b"!"
-    assert channel.wait(written, DEADLINE).value == 1
-    assert counting.calls == ["send", "send", "recv_into"]
+    assert channel.ask(DEADLINE, wire.Query, 1, b"?", 100).data == b"!"
+    assert counting.calls == ["send", "recv_into"]
 
 
 def test_channel_works_when_recv_never_sleeps(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:

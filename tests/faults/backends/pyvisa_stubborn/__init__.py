@@ -40,7 +40,7 @@ from instrument_proc import pipe
 from pyvisa_daemon.framing import frame
 
 #: Reports of an order that there never was: few enough for one write that the kernel does not cut.
-UNASKED = frame(pipe.encode(pipe.Progress(123456))) * 500
+UNASKED = frame(pipe.encode(pipe.Piece(123456, b""))) * 500
 
 
 def hang(library=ctypes.PyDLL):
@@ -53,6 +53,7 @@ def hang(library=ctypes.PyDLL):
 
 def pipe_to_the_front():
     """The descriptor on which this process speaks to the front."""
+    gc.unfreeze()  # else what a child began with is not looked at
     found = [thing for thing in gc.get_objects() if isinstance(thing, Connection) and not thing.closed]
     return next(thing.fileno() for thing in found if thing.readable and thing.writable)
 
