@@ -1,8 +1,7 @@
 """What a measure is given: a folder for this run, daemons to measure, and `check`, which counts wrong answers.
 
-A daemon is started as its users start it, supervisor.py in a process of its own, with its audit log and its deadlines.
-It does not see numpy, which is here for the plots only and in no lock file of the daemon's: PyVISA would import it in
-every instrument's process, if only because it is there.
+A daemon is started as its users start it, supervisor.py in a process of its own, with its audit log and its deadlines,
+and with bytecode that is there.
 """
 
 import os
@@ -20,6 +19,7 @@ from typing import TextIO
 import psutil
 
 from benchmarks.pinning import pinned
+from benchmarks.processes import writing_bytecode
 
 ROOT = Path(__file__).resolve().parents[1]
 READY = re.compile(r"READY (?P<host>.+):(?P<port>\d+) pid=(?P<pid>\d+)")
@@ -80,9 +80,6 @@ class Bench:
         self.missing: dict[str, str] = {}
         self.wrong_count = 0
         self.checked = 0
-        self._lean = folder / "lean"
-        self._lean.mkdir(exist_ok=True)
-        (self._lean / "numpy.py").write_text("raise ImportError('not for the daemon')\n")
         self._voice = voice or sys.stderr
         self._daemons = 0
         self._began = time.monotonic()
@@ -115,7 +112,7 @@ class Bench:
             process = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(self._lean)},
+                env=writing_bytecode(os.environ),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 text=True,

@@ -14,7 +14,7 @@ from statistics import median
 
 from benchmarks.bench import Bench, DaemonUnderTest
 from benchmarks.figures import Figure
-from benchmarks.memory import family, memory, private, wait_until_quiet
+from benchmarks.processes import family, memory, private, wait_until_quiet
 from pyvisa_daemon import wire
 from pyvisa_daemon.framing import FrameReader
 from tests.support.text_client import TextClient

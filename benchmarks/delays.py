@@ -27,7 +27,7 @@ TITLE = "Delays by others"
 PACE = 0.001
 
 #: Seconds of one period; quick runs have the second number.
-PERIODS = (0.8, 0.4)
+PERIODS = (0.8, 0.3)
 
 #: Rounds of all periods; quick runs have the second number.
 ROUNDS = (7, 3)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 #: So many raw samples of one curve are kept.
-KEPT = 1000
+KEPT = 500
 
 #: A list of nothing but numbers: it stands in one line.
 _NUMBERS = re.compile(r"\[[-\d.e+,\s]+\]")
@@ -77,11 +77,14 @@ class Run:
 
 
 def write(run: Run, file: Path) -> None:
+    """The whole file or nothing of it: who is interrupted keeps what was there."""
     rounded: dict[str, Any] = asdict(run)
     for row in rounded["samples"]:
         row["values"] = [float(f"{value:.4g}") for value in row["values"]]
     text = json.dumps(rounded, indent=1)
-    file.write_text(_NUMBERS.sub(lambda found: "".join(found[0].split()), text) + "\n")
+    part = file.with_name(file.name + ".part")
+    part.write_text(_NUMBERS.sub(lambda found: "".join(found[0].split()), text) + "\n")
+    part.replace(file)
 
 
 def read(file: Path) -> Run:

@@ -17,12 +17,13 @@ from statistics import median
 
 from benchmarks.bench import Bench
 from benchmarks.figures import Figure
+from benchmarks.processes import writing_bytecode
 
 TITLE = "Imports and the daemon's start"
 
 #: Fresh interpreters of each kind, and daemons; quick runs have the second number.
-INTERPRETERS = (15, 7)
-STARTS = (5, 3)
+INTERPRETERS = (15, 5)
+STARTS = (5, 2)
 
 #: subject -> what is imported first, what is measured, what is printed to show that it is there, and what that says.
 KINDS = {
@@ -42,8 +43,7 @@ def program(first: str, measured: str, proof: str) -> str:
 
 def with_bytecode(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
     """`environment`, so that Python writes bytecode, into `folder`."""
-    others = {name: value for name, value in environment.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return {**others, "PYTHONPYCACHEPREFIX": str(folder)}
+    return {**writing_bytecode(environment), "PYTHONPYCACHEPREFIX": str(folder)}
 
 
 def run(bench: Bench) -> Iterator[Figure]:

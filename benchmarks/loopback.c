@@ -7,6 +7,7 @@
  *     *IDN?          BENCH,LOOPBACK,<port>,1.0
  *     ECHO? <text>   <text>
  *     CURV? <n>      #9<n in 9 digits><n bytes>, byte i as in `pattern`
+ *     TEXT? <n>      <n bytes>, as numbers in ASCII are made of, byte i as in `letters`
  *     WAIT? <ms>     done, so much later
  *     COUNT?         how many commands this port has had, COUNT? apart
  *     ...?...        ERROR
@@ -48,7 +49,8 @@ struct connection {
     char in[LONGEST];
     size_t held;
     int is_too_long;            /* a command is, and what came of it so far is thrown away */
-    char head[LONGEST + 64];    /* an answer is a head and, if it is a curve, so many bytes of that and LF */
+    char head[LONGEST + 64];    /* an answer is a head and, if it is long, so many bytes of `curve` and LF */
+    const unsigned char *curve;
     uint64_t head_length, curve_length, length, sent;
     int64_t due;                /* when a late answer goes out, in nanoseconds; 0: none does */
     uint32_t interest;
@@ -56,7 +58,7 @@ struct connection {
 };
 
 static int poller;
-static unsigned char pattern[PERIOD];
+static unsigned char pattern[PERIOD], letters[PERIOD];
 static struct connection *waiting;
 
 static int64_t now(void)
@@ -91,14 +93,26 @@ static void echo(struct connection *c, const char *argument, size_t length)
     say(c, argument, length);
 }
 
-static void curve(struct connection *c, const char *argument, size_t length)
+static void send_curve(struct connection *c, const char *form, const unsigned char *curve, const char *argument)
 {
-    (void)length;
     unsigned long long n = strtoull(argument, NULL, 10) % 1000000000;
-    c->head_length = snprintf(c->head, sizeof c->head, "#9%09llu", n);
+    c->head_length = snprintf(c->head, sizeof c->head, form, n);
+    c->curve = curve;
     c->curve_length = n;
     c->length = c->head_length + n + 1;
     c->sent = 0;
+}
+
+static void curve(struct connection *c, const char *argument, size_t length)
+{
+    (void)length;
+    send_curve(c, "#9%09llu", pattern, argument);
+}
+
+static void text(struct connection *c, const char *argument, size_t length)
+{
+    (void)length;
+    send_curve(c, "", letters, argument);
 }
 
 static void late(struct connection *c, const char *argument, size_t length)
@@ -124,7 +138,7 @@ static const struct {
     const char *header;
     void (*answer)(struct connection *, const char *argument, size_t length);
 } COMMANDS[] = {
-    {"*IDN?", identity}, {"ECHO?", echo}, {"CURV?", curve}, {"WAIT?", late}, {"COUNT?", count},
+    {"*IDN?", identity}, {"ECHO?", echo}, {"CURV?", curve}, {"TEXT?", text}, {"WAIT?", late}, {"COUNT?", count},
 };
 
 static void execute(struct connection *c, char *line, size_t length)
@@ -178,7 +192,7 @@ static int pieces(const struct connection *c, struct iovec *piece)
         uint64_t start = (at - c->head_length) % PERIOD, length = PERIOD - start;
         if (length > curve_end - at)
             length = curve_end - at;
-        piece[n++] = (struct iovec){pattern + start, length};
+        piece[n++] = (struct iovec){(char *)c->curve + start, length};
         at += length;
     }
     if (at == curve_end && at < c->length)
@@ -305,8 +319,10 @@ int main(int arguments, char **argument)
     poller = epoll_create1(EPOLL_CLOEXEC);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGINT, SIG_IGN);
-    for (unsigned i = 0; i < PERIOD; i++)
+    for (unsigned i = 0; i < PERIOD; i++) {
         pattern[i] = i * 167 + (i >> 8) * 13;
+        letters[i] = "0123456789+-.,E,"[pattern[i] % 16];
+    }
     for (int i = 0; i < n; i++) {
         struct epoll_event event = {EPOLLIN, {.ptr = ports + i}};
         if (!listen_on(ports + i) || epoll_ctl(poller, EPOLL_CTL_ADD, ports[i].listener, &event)) {

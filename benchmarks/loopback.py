@@ -16,7 +16,7 @@ from benchmarks.pinning import pinned
 
 HERE = Path(__file__).resolve().parent
 
-#: What CURV? sends repeats after so many bytes; see loopback.c for why it is a prime.
+#: What CURV? and TEXT? send repeats after so many bytes; see loopback.c for why it is a prime.
 PERIOD = 65521
 
 
@@ -28,6 +28,14 @@ def _pattern() -> bytes:
 def curve(n: int) -> bytes:
     """The n bytes that `CURV? n` must contain, between `#9` with the length and the LF behind."""
     return (_pattern() * (n // PERIOD + 1))[:n]
+
+
+_LETTERS = bytes(b"0123456789+-.,E,"[byte % 16] for byte in range(256))
+
+
+def letters(n: int) -> bytes:
+    """The n bytes that `TEXT? n` must contain; LF is behind them."""
+    return curve(n).translate(_LETTERS)
 
 
 def curve_answer(n: int) -> bytes:

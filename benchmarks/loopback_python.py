@@ -8,7 +8,7 @@ import os
 import sys
 from contextlib import suppress
 
-from benchmarks.loopback import curve_answer
+from benchmarks.loopback import curve_answer, letters
 
 LONGEST = 65536
 
@@ -45,6 +45,8 @@ class Port:
                 return argument + b"\n"
             case b"CURV?":
                 return curve_answer(int(argument))
+            case b"TEXT?":
+                return letters(int(argument)) + b"\n"
             case b"WAIT?":
                 await asyncio.sleep(float(argument) / 1e3)
                 return b"done\n"

@@ -29,7 +29,7 @@ def machine() -> dict[str, str]:
     return {
         "CPU": f"{_cpu()}, {os.cpu_count()} cores, of which {len(os.sched_getaffinity(0))} may be used",
         "busy before": "load " + " ".join(f"{load:.1f}" for load in os.getloadavg()),
-        "kernel": f"{platform.system()} {platform.release()}",
+        "kernel": f"{platform.system()} {platform.release().partition('-')[0]}",
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         "packages": ", ".join(filter(None, map(_installed, PACKAGES))),
         "commit": _commit(),

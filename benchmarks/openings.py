@@ -16,7 +16,7 @@ from statistics import median
 from benchmarks.bench import Bench, DaemonUnderTest
 from benchmarks.figures import Figure
 from benchmarks.loopback import Loopback
-from benchmarks.memory import family, wait_until_quiet
+from benchmarks.processes import family, wait_until_quiet
 from tests.support.text_client import TextClient
 
 TITLE = "Opening, and opening again"

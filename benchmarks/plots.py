@@ -21,6 +21,9 @@ COLOURS = {
 }
 OTHER = "#4477aa"
 
+#: What others do meanwhile, in the order in which it is measured.
+EVENTS = ("#222222", "#c1440e", "#0b6e4f", "#7b4ea3")
+
 SETTINGS: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "benchmarks",
@@ -57,7 +60,7 @@ def _latencies(run: Run) -> str | None:
     for one in curves:
         shares = [100 * (index + 1) / len(one.values) for index in range(len(one.values))]
         axes.plot(one.values, shares, color=COLOURS.get(one.subject, OTHER), label=one.subject, **_stroke(one.subject))
-    axes.set_xscale("log")
+    _logarithmic(axes, "x")
     axes.set_ylim(0, 100)
     highest = max(one.values[int(0.99 * (len(one.values) - 1))] for one in curves)
     axes.set_xlim(min(one.values[0] for one in curves) * 0.8, highest * 1.5)
@@ -65,13 +68,41 @@ def _latencies(run: Run) -> str | None:
 
 
 def _throughput(run: Run) -> str | None:
-    points = [one for one in run.of("throughput") if one.name == "rate"]
-    if not points:
+    import matplotlib.pyplot as plt
+
+    kinds = {"rate": "one CPU for all", "rate, on all cores": "on all cores"}
+    points = {name: [one for one in run.of("throughput") if one.name == name] for name in kinds}
+    there = [name for name in kinds if points[name]]
+    if not there:
         return None
-    figure, axes = _axes("Clients with an instrument each, one CPU for all", "clients", "queries/s")
-    _curves(axes, points, lambda one: one.subject)
-    _powers(axes, points)
-    axes.set_yscale("log")
+    size = (2 + 4 * len(there), 4)
+    figure, (row,) = plt.subplots(1, len(there), figsize=size, layout="constrained", squeeze=False, sharey=True)
+    for axes, name in zip(row, there, strict=True):
+        axes.set_title(kinds[name], loc="left", fontsize=10)
+        _curves(axes, points[name], lambda one: one.subject)
+        _powers(axes, points[name])
+        _logarithmic(axes, "y", (1, 2, 5))
+        axes.set_xlabel("clients")
+    row[0].set_ylabel("queries/s, all together")
+    figure.suptitle("Clients with an instrument each", x=0.01, ha="left", fontweight="bold", fontsize=12)
+    return _svg(figure, row[-1])
+
+
+def _delays(run: Run) -> str | None:
+    """How often somebody waits longer than how long: what is rare is what is looked for."""
+    curves = [one for one in run.samples if one.measure == "delays"]
+    if not curves:
+        return None
+    figure, axes = _axes(
+        "How long a client waits, by what others do", "milliseconds", "of all queries waited longer, %", width=9
+    )
+    colours = dict(zip(dict.fromkeys(one.name for one in curves), EVENTS, strict=False))
+    for one in curves:
+        shares = [100 * (1 - index / len(one.values)) for index in range(len(one.values))]
+        stroke = "--" if one.subject == "direct" else "-"
+        label = f"{one.subject}: {one.name}"
+        axes.plot(one.values, shares, color=colours.get(one.name, OTHER), linestyle=stroke, label=label)
+    _logarithmic(axes, "xy")
     return _svg(figure, axes)
 
 
@@ -115,6 +146,7 @@ PLOTS: dict[str, Callable[[Run], str | None]] = {
     "latency": _latencies,
     "throughput": _throughput,
     "waveforms": _waveforms,
+    "delays": _delays,
     "instruments": _instruments,
 }
 
@@ -160,6 +192,18 @@ def _powers(axes: Any, points: Sequence[Figure]) -> None:
     axes.set_xscale("log")
     axes.set_xticks(ticks, [f"{x:g}" for x in ticks])
     axes.minorticks_off()
+
+
+def _logarithmic(axes: Any, which: str, marks: Sequence[int] = (1,)) -> None:
+    """The axes `x`, `y` or `xy`, with 10 and 100 in the place of powers; `marks` are named in each decade."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    for letter in which:
+        getattr(axes, f"set_{letter}scale")("log")
+        axis = getattr(axes, f"{letter}axis")
+        axis.set_major_locator(LogLocator(subs=marks))
+        axis.set_major_formatter(lambda value, _: f"{value:,g}".replace(",", " "))
+        axis.set_minor_formatter(NullFormatter())
 
 
 def _svg(figure: Any, axes: Any) -> str:

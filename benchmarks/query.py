@@ -18,7 +18,7 @@ from benchmarks.pinning import quietest
 TITLE = "A query, one client"
 
 #: Rounds, and queries of each peer in a round; quick runs have the second.
-ROUNDS = (40, 12)
+ROUNDS = (40, 8)
 QUERIES = 100
 
 

@@ -36,12 +36,15 @@ def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
 
 def goals_table(run: Run) -> Iterator[str]:
     """Each goal with what the run found, met or missed."""
-    rows = []
+    return table(["what", "goal", "measured", ""], goal_rows(run))
+
+
+def goal_rows(run: Run) -> Iterator[tuple[str, str, str, str]]:
+    """What, its goal, what was measured, the verdict."""
     for goal in GOALS:
         value = goal.value(run)
         bound = f"{'>=' if goal.is_floor else '<='} {goal.bound:g} {goal.unit}"
-        rows.append([goal.text, bound, "" if value is None else number(value), VERDICTS[goal.is_met(run)]])
-    return table(["what", "goal", "measured", ""], rows)
+        yield goal.text, bound, "" if value is None else number(value), VERDICTS[goal.is_met(run)]
 
 
 def _head(run: Run) -> Iterator[str]:

@@ -2,9 +2,10 @@
 
 Stock PyVISA objects, on pyvisa-py directly and on the daemon, as programs read blocks from a socket: with
 `query_binary_values` (which needs the read termination on), and with `write` and `read_bytes` (which counts), in
-PyVISA's own chunks and in large ones. Beside them the text protocol's `query_binary`. All ways take turns, so that a
-slow moment of the machine hits them alike. `read_raw` has no row: pyvisa-py ends no read on a socket but by count,
-termination character or timeout. Conversion to numbers is not measured. Every byte is compared.
+PyVISA's own chunks and in large ones. `read_raw` gets a text of the same length, as instruments send numbers in ASCII:
+pyvisa-py ends no read on a socket but by count, termination character or timeout, so of a binary block it would get a
+part or wait in vain. Beside them the text protocol's `query_binary`. All ways take turns, so that a slow moment of the
+machine hits them alike. Conversion to numbers is not measured. Every byte is compared.
 
 Memory is looked at in processes that have not seen a long block before, for an allocator keeps what it had: the
 client is this file as a program, which `delays` has at work too. To add a way: its row in WAYS.
@@ -27,8 +28,8 @@ from pyvisa.resources import MessageBasedResource
 
 from benchmarks.bench import Bench, DaemonUnderTest
 from benchmarks.figures import Figure
-from benchmarks.loopback import Loopback, curve
-from benchmarks.memory import Peak
+from benchmarks.loopback import Loopback, curve, letters
+from benchmarks.processes import Peak
 from tests.support.text_client import TextClient
 
 TITLE = "Long blocks"
@@ -53,6 +54,9 @@ HEADER = 11
 
 #: Milliseconds that a read may take.
 TIMEOUT_MS = 60_000
+
+#: The way that gets a text in the place of a block.
+OF_TEXT = "read_raw, of text"
 
 #: Gets a block of so many bytes, with or without what is around it.
 Read = Callable[[int], bytes | bytearray]
@@ -82,14 +86,13 @@ def run(bench: Bench) -> Iterator[Figure]:
 
 def _rates(bench: Bench, ways: dict[tuple[str, str], Read], size: int, rounds: int) -> Iterator[Figure]:
     """The rate of each way."""
-    expected = curve(size)
     took: dict[tuple[str, str], list[float]] = {way: [] for way in ways}
     for _ in range(rounds):
         for way, read in ways.items():
             began = time.perf_counter()
             block = read(size)
             took[way].append(time.perf_counter() - began)
-            bench.check(content(block, size) == expected, f"{way}: every one of {size} bytes")
+            bench.check(content(block, size) == expected(way, size), f"{way}: every one of {size} bytes")
     for (subject, name), times in took.items():
         yield Figure("waveforms", subject, name, size / median(times) / 1e6, "MB/s", size)
 
@@ -123,12 +126,13 @@ def _peaks(
 
 
 def content(block: bytes | bytearray, size: int) -> bytes | bytearray:
-    """`size` bytes of a block, without the header that it may have (IEEE 488.2, 8.7.9), and the termination.
+    """`size` bytes of an answer, without the header that it may have (IEEE 488.2, 8.7.9), and the termination.
 
     >>> content(b"#15hello\\n", 5)
     b'hello'
     """
-    begin = 2 + int(block[1:2]) if len(block) > size else 0
+    has_header = len(block) > size and block[:1] == b"#"
+    begin = 2 + int(block[1:2]) if has_header else 0
     return block if len(block) == size else block[begin : begin + size]
 
 
@@ -165,6 +169,16 @@ def _counted(library: str, resource: str, opened: ExitStack, chunk_size: int | N
     return read
 
 
+def _raw(library: str, resource: str, opened: ExitStack) -> Read:
+    instrument = _instrument(library, resource, opened, "\n")
+
+    def read(size: int) -> bytes:
+        instrument.write(f"TEXT? {size}")
+        return instrument.read_raw()
+
+    return read
+
+
 def _text(address: str, resource: str, opened: ExitStack) -> Read:
     host, _, port = address.rpartition(":")
     connected = opened.enter_context(socket.create_connection((host, int(port))))
@@ -189,6 +203,7 @@ _WITH_PYVISA: dict[str, Make] = {
     "query_binary_values": _values,
     "read_bytes": _counted,
     "read_bytes, chunks of 1 MiB": partial(_counted, chunk_size=LARGE_CHUNK),
+    OF_TEXT: _raw,
 }
 
 #: Subject and name -> what opens a resource at a place for such reads.
@@ -197,6 +212,11 @@ WAYS: dict[tuple[str, str], Make] = {
     **{("daemon @daemon", name): make for name, make in _WITH_PYVISA.items()},
     ("daemon text", "query_binary"): _text,
 }
+
+
+def expected(way: tuple[str, str], size: int) -> bytes:
+    """The `content` of what this way reads."""
+    return letters(size) if way[1] == OF_TEXT else curve(size)
 
 
 def place(way: tuple[str, str], daemon: DaemonUnderTest) -> str:
@@ -244,7 +264,7 @@ class Client:
 
 def main(subject: str, name: str, place: str, resource: str, size: str) -> None:
     """Read a block for each line of stdin, and say whether it was right."""
-    expected = curve(int(size))
+    wanted = expected((subject, name), int(size))
     with ExitStack() as opened:
         read = WAYS[subject, name](place, resource, opened)
         read(1000)
@@ -253,7 +273,7 @@ def main(subject: str, name: str, place: str, resource: str, size: str) -> None:
             peak = Peak(os.getpid())
             block = read(int(size))
             above_base = peak.above_base()
-            print("right" if content(block, int(size)) == expected else "wrong", above_base, flush=True)
+            print("right" if content(block, int(size)) == wanted else "wrong", above_base, flush=True)
             del block
 
 

@@ -20,7 +20,7 @@ TITLE = "A write, and a query behind it"
 SUBJECTS = ("direct", "daemon @daemon", "daemon client", "daemon text", "rpyc", "Pyro5", "pyvisa-proxy")
 
 #: Rounds, and pairs of each peer in a round; quick runs have the second.
-ROUNDS = (12, 4)
+ROUNDS = (12, 2)
 PAIRS = 8
 
 

@@ -13,6 +13,7 @@ import re
 import sys
 import types
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,7 +22,8 @@ FIGURES = DOCS / "explanation" / "reliability.json"
 sys.path.insert(0, str(DOCS.parent))
 
 import msgspec  # noqa: E402 - our own packages are found by the line above
-import visa_functions  # noqa: E402 - beside this file
+import performance_tables  # noqa: E402 - beside this file
+import visa_functions  # noqa: E402 - so is this
 
 from demo_bench import faults as simulated_faults  # noqa: E402
 from demo_bench import schedule  # noqa: E402
@@ -275,6 +277,13 @@ def _figure(value: float | int | str) -> str:
     return f"{value:.3g}" if isinstance(value, float) else sentence(str(value))
 
 
+# Performance: what the benchmarks measured when they were last published.
+
+
+def performance(name: str) -> Callable[[str], str]:
+    return table(*performance_tables.TABLES[name](performance_tables.cells()))
+
+
 # Faults to simulate.
 
 
@@ -320,6 +329,7 @@ TABLES: dict[str, Callable[[], Callable[[str], str]]] = {
         ("front_proc.wire_conversation", "WRITE_LIMIT", "bytes"),
         ("front_proc.wire_conversation", "SESSION_LIMIT", "sessions"),
         ("front_proc.wire_conversation", "STATE_LIMIT", "characters"),
+        ("front_proc.wire_conversation", "AHEAD_LIMIT", "bytes"),
         ("front_proc.locks", "KEY_LIMIT", "characters"),
         ("front_proc.read_ahead", "LIMIT", "bytes"),
         ("front_proc.connection", "OUTPUT_LIMIT", "bytes"),
@@ -342,6 +352,7 @@ TABLES: dict[str, Callable[[], Callable[[str], str]]] = {
     "transitions": transitions,
     "diagram": diagram,
     "faults": faults,
+    **{name: partial(performance, name) for name in performance_tables.TABLES},
     "deadlines": lambda: constants(
         ("front_proc.errands", "READ_AHEAD_MS", "ms"),
         ("front_proc.errands", "POLL_MS", "ms"),

@@ -20,6 +20,13 @@ def test_run_is_read_as_it_was_written(tmp_path: Path):
     assert read(file) == a_run()
 
 
+def test_run_is_written_in_the_place_of_another(tmp_path: Path):
+    """As a whole: nothing else is left."""
+    (tmp_path / "results.json").write_text("old")
+    write(a_run(), tmp_path / "results.json")
+    assert [file.name for file in tmp_path.iterdir()] == ["results.json"]
+
+
 def test_run_is_written_with_a_line_for_each_list_of_numbers(tmp_path: Path):
     write(a_run(), tmp_path / "results.json")
     assert "[2.5e-07,1.0,3.0]" in (tmp_path / "results.json").read_text()

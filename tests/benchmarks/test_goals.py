@@ -1,7 +1,7 @@
 import pytest
 
 from benchmarks.figures import Figure, Run
-from benchmarks.goals import GOALS
+from benchmarks.goals import BLOCKS, GOALS, READS
 from benchmarks.measures import MEASURES
 from benchmarks.report import goals_table, number, report
 
@@ -38,6 +38,33 @@ def test_goal_against_a_peer_is_a_quotient_within_the_run():
     rates = {"daemon @daemon": 30.0, "pyvisa-proxy": 4.0}
     run = run_with(*(Figure("throughput", name, "rate / direct", rate, "%", 16) for name, rate in rates.items()))
     assert "7.5" in row_of(run, "against pyvisa-proxy")
+
+
+@pytest.mark.parametrize("name", READS)
+@pytest.mark.parametrize(("size", "least"), BLOCKS.items())
+def test_goal_of_a_block_compares_the_same_way_at_the_same_size(name, size, least):
+    """Each way has its own row."""
+    rates = {"direct": 200.0, "daemon @daemon": 2.0 * least}
+    run = run_with(*(Figure("waveforms", subject, name, rate, "MB/s", size) for subject, rate in rates.items()))
+    judged = [goal for goal in GOALS if goal.value(run) is not None]
+    assert [(goal.value(run), goal.is_met(run)) for goal in judged] == [(least, True)]
+
+
+def test_goal_of_the_front_s_memory_is_of_pyvisa_programs():
+    """The text protocol puts an answer together in the front: what that takes is a figure without a goal."""
+    name = "query_binary: memory of the front"
+    run = run_with(Figure("waveforms", "daemon text", name, 60.0, "MB", 16_000_000))
+    assert [goal for goal in GOALS if goal.value(run) is not None] == []
+    run.add(Figure("waveforms", "daemon @daemon", name, 9.0, "MB", 16_000_000))
+    assert "| 9 | **missed** |" in row_of(run, "the front's memory meanwhile")
+
+
+@pytest.mark.parametrize(
+    "event", ["a process stopped in mid-answer", "64 MB to a PyVISA program", "64 MB in the text protocol"]
+)
+def test_goal_of_waits_is_of_one_event(event):
+    run = run_with(Figure("delays", "daemon text", f"{event}: median of the worst, above alone", 11.0, "ms"))
+    assert [goal.is_met(run) for goal in GOALS if goal.value(run) is not None] == [False]
 
 
 def test_memory_goal_looks_at_the_most_instruments_up_to_a_hundred():

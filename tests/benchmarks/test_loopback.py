@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from benchmarks import loopback
-from benchmarks.loopback import Loopback, curve, curve_answer
+from benchmarks.loopback import Loopback, curve, curve_answer, letters
 from tests.support.waiting import DEADLINE
 
 
@@ -70,6 +70,17 @@ def test_instrument_sends_a_curve_that_is_known(instruments, size):
         assert line.answer() == b"1\n"
         assert line.exactly(11 + size + 1) == curve_answer(size) == b"#9%09d%b\n" % (size, curve(size))
         assert line.answer() == b"2\n"
+
+
+@pytest.mark.parametrize("size", [0, 1, 3_000_000])
+def test_instrument_sends_a_text_that_is_known(instruments, size):
+    """One line of printable characters, in between other answers."""
+    with Line(instruments.ports[0]) as line:
+        line.send(b"TEXT? %d\nECHO? 2\n" % size)
+        assert line.answer() == letters(size) + b"\n"
+        assert line.answer() == b"2\n"
+    assert len(letters(size)) == size
+    assert letters(size).decode().isprintable()
 
 
 def test_instrument_counts_what_it_was_told_on_each_port(instruments):

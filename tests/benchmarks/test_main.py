@@ -2,14 +2,17 @@
 
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from benchmarks import __main__ as command
 from benchmarks import figures
-from benchmarks.figures import Figure
+from benchmarks.figures import Figure, Run
 from tests.support.daemon import ROOT
+from tests.support.waiting import DEADLINE, wait_until
 
 
 def run_command(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -58,7 +61,37 @@ def test_command_exits_with_1_when_something_is_wrong(tmp_path, monkeypatch, cap
     assert words in (tmp_path / "report.md").read_text()
 
 
-@pytest.mark.parametrize("arguments", [["--fast"], ["--only", "nothing"], ["--only"], ["--peers", "nobody"]])
+def test_command_leaves_what_it_has_when_it_is_interrupted(tmp_path, monkeypatch):
+    """In the middle of the second measure: all of the first is there, and says so."""
+
+    def interrupted(bench):
+        if (tmp_path / "results.json").exists():
+            raise KeyboardInterrupt
+        yield from fine(bench)
+
+    with_measure(monkeypatch, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        command.main(["--only", "query", "audit", "--out", str(tmp_path)])
+    run = figures.read(tmp_path / "results.json")
+    assert run.titles == {"query": "Title of query"}
+    assert run.value("query", "direct", "p50") == 1.0
+    assert "Title of query" in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.parametrize(("measure", "times"), [(fine, 1), (wrong, 0)])
+def test_command_publishes_a_run_in_which_all_was_right(tmp_path, monkeypatch, measure, times):
+    pytest.importorskip("matplotlib")
+    published = list[Run]()
+    with_measure(monkeypatch, measure)
+    monkeypatch.setattr(command, "publish", published.append)
+    command.main(["--quick", "--publish", "--out", str(tmp_path)])
+    assert len(published) == times
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--fast"], ["--only", "nothing"], ["--only"], ["--peers", "nobody"], ["--publish", "--only", "query"]],
+)
 def test_command_exits_with_2_when_it_is_not_understood(arguments):
     done = run_command(*arguments)
     assert done.returncode == 2
@@ -75,3 +108,25 @@ def test_command_measures_a_query_directly_and_through_a_daemon(tmp_path: Path):
     assert run.value("query", "direct", "p50 / direct") == 1.0
     assert all(run.value("query", one.subject, "p50") > 0 for one in run.samples)
     assert "a query through `@daemon`, p50" in done.stdout
+
+
+def has_a_daemon(process: psutil.Process) -> bool:
+    """One that has begun to start processes of its own."""
+    with suppress(psutil.Error):  # a compiler may come and go
+        return any("supervisor.py" in one.cmdline() and one.children() for one in process.children())
+    return False
+
+
+def test_command_leaves_no_process_when_it_is_terminated(tmp_path: Path):
+    """A daemon is in a session of its own, so nothing else would end it."""
+    words = [sys.executable, "-m", "benchmarks", "--quick", "--only", "memory", "--out", str(tmp_path)]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        ours = psutil.Process(process.pid)
+        wait_until(lambda: has_a_daemon(ours))
+        family = ours.children(recursive=True)
+        process.terminate()
+        _, said = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 1
+    assert said.endswith("benchmarks: interrupted; what was measured before is in its folder\n")
+    _, alive = psutil.wait_procs(family, DEADLINE)
+    assert alive == []

@@ -10,6 +10,9 @@ from pyvisa_daemon.errors import ERRORS
 from tests.docs.pages import PAGES, prose
 from tests.support.daemon import ROOT
 
+#: What docs/tables.py looks at.
+PARTS = ("benchmarks", "demo_bench", "docs", "front_proc", "instrument_proc", "pyvisa_daemon")
+
 
 def run(*arguments, script=ROOT / "docs" / "tables.py"):
     return subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, timeout=60)
@@ -23,7 +26,7 @@ def test_tables_agree_with_the_code():
 
 def test_check_shows_what_would_change(tmp_path):
     """A table that the code has left behind fails with a diff; rewriting mends it and keeps the page's own words."""
-    for name in ("demo_bench", "docs", "front_proc", "instrument_proc", "pyvisa_daemon"):
+    for name in PARTS:
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     script = tmp_path / "docs" / "tables.py"
     errors = tmp_path / "docs" / "reference" / "errors.md"
@@ -38,7 +41,7 @@ def test_check_shows_what_would_change(tmp_path):
 
 def test_a_row_without_words_is_refused(tmp_path):
     """A new error token must be explained before the check passes."""
-    for name in ("demo_bench", "docs", "front_proc", "instrument_proc", "pyvisa_daemon"):
+    for name in PARTS:
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     table = tmp_path / "pyvisa_daemon" / "errors.py"
     table.write_text(table.read_text().replace('("FORBIDDEN",', '("BEWITCHED", "VI_ERROR_IO", "new"), ("FORBIDDEN",'))

@@ -1,10 +1,19 @@
-"""What `benchmarks.memory` makes of /proc."""
+"""What `benchmarks.processes` makes of /proc."""
 
 import os
 
 import pytest
 
-from benchmarks.memory import Peak, cpu_seconds, memory, on_one_cpu, private, rows_in_bytes, wait_until_quiet
+from benchmarks.processes import (
+    Peak,
+    cpu_seconds,
+    memory,
+    on_one_cpu,
+    private,
+    rows_in_bytes,
+    wait_until_quiet,
+    writing_bytecode,
+)
 
 ROLLUP = """\
 55d0c0a00000-7ffe6d3e2000 ---p 00000000 00:00 0                          [rollup]
@@ -67,3 +76,7 @@ def test_on_one_cpu_ends_as_it_began():
     with on_one_cpu(0):
         assert os.sched_getaffinity(0) == {min(before)}
     assert os.sched_getaffinity(0) == before
+
+
+def test_bytecode_is_kept_whatever_the_environment_says():
+    assert writing_bytecode({"PYTHONDONTWRITEBYTECODE": "1", "PATH": "here"}) == {"PATH": "here"}
