@@ -381,7 +381,7 @@ class Service:
         else:
             self._hold.ended(ticket, outcome, report.dirty, time.monotonic(), is_heard=is_heard)
         if report.status == ABORTED and self._keeper.state is State.ABORTING:
-            outcome = failed("COMMAND_ABORTED", f"{self._name}: {self._keeper.reason}", report.effect)
+            outcome = failed("COMMAND_ABORTED", f"{self._name}: {self._keeper.reason}", effect)
             if not report.dirty:
                 self._drop_half_a_message()
                 self._hold.resynchronised()  # by the device clear

@@ -101,8 +101,8 @@ class OpenSession:
         ahead = self.ahead
         if ahead is None:
             return self._read_anew(b"", count)
-        self._post_own()
-        self.collect()  # old answers come first, but not if what was written since was refused
+        self._post()  # not with its read, for old answers come first; unless what was written since is refused
+        self.collect()
         taken = ahead.take(count)
         if taken is None:
             return self._read_anew(ahead.rest, count)
@@ -152,8 +152,8 @@ class OpenSession:
         self.collect()
         return reply
 
-    def _post_own(self) -> None:
-        """The message of the query whose read this is goes out before it."""
+    def _post(self) -> None:
+        """A message that is unsent goes out by itself."""
         unsent, self.unsent = self.unsent, None
         if unsent is not None:
             self.posted = self.channel.start(wire.Write, self.number, unsent.message)
@@ -162,7 +162,7 @@ class OpenSession:
         """Raises what a posted write came to, if it failed: as Failure. Of a message that is unsent, one of another
         thread's goes out first; one of this thread's was interrupted before its read, and never goes out."""
         if self.unsent is not None and self.unsent.thread != get_ident():
-            self._post_own()
+            self._post()
         self.unsent = None
         posted = self.posted
         if posted is not None:
