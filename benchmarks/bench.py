@@ -50,6 +50,10 @@ class DaemonUnderTest:
             return psutil.Process(self.pid).children(recursive=True)
         return []
 
+    def pids(self) -> list[int]:
+        """All of its processes."""
+        return [self.pid, *(child.pid for child in self.children())]
+
     def end(self) -> None:
         """`.!.end_daemon`, and wait until it has ended."""
         with suppress(OSError), socket.create_connection((self.host, self.port), END_TIME) as connection:

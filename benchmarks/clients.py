@@ -14,7 +14,7 @@ from statistics import median
 
 from benchmarks.bench import Bench, DaemonUnderTest
 from benchmarks.figures import Figure
-from benchmarks.processes import family, memory, private, wait_until_quiet
+from benchmarks.processes import memory, private, wait_until_quiet
 from pyvisa_daemon import wire
 from pyvisa_daemon.framing import FrameReader
 from tests.support.text_client import TextClient
@@ -120,7 +120,7 @@ def _welcome(bench: Bench, clients: Sequence[socket.socket]) -> None:
 
 def _settled(daemon: DaemonUnderTest) -> int:
     """The front's own bytes, when it has nothing left to do."""
-    wait_until_quiet(lambda: family(daemon))
+    wait_until_quiet(daemon.pids)
     return private(memory(daemon.pid))
 
 

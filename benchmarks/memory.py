@@ -13,7 +13,7 @@ from statistics import mean, median, quantiles
 from benchmarks.bench import Bench, DaemonUnderTest
 from benchmarks.figures import Figure
 from benchmarks.loopback import Loopback
-from benchmarks.processes import family, memory, on_one_cpu, private, wait_until_quiet
+from benchmarks.processes import memory, on_one_cpu, private, wait_until_quiet
 from tests.support.text_client import TextClient
 
 TITLE = "Memory of open instruments"
@@ -34,7 +34,7 @@ def run(bench: Bench) -> Iterator[Figure]:
         for before, count in pairwise((0, *counts)):
             took = [_opened(bench, client, resource) for resource in loopback.resources[before:count]]
             yield Figure("memory", "daemon", "open, back to back, p50", median(took) * 1e3, "ms", count)
-            wait_until_quiet(lambda: family(daemon))
+            wait_until_quiet(daemon.pids)
             yield from _memory(client, daemon, count, "")
             yield from _latencies(bench, client, daemon, loopback, count)
             if count <= USED:
@@ -54,7 +54,7 @@ def _opened(bench: Bench, client: TextClient, resource: str) -> float:
 def _memory(client: TextClient, daemon: DaemonUnderTest, count: int, when: str) -> Iterator[Figure]:
     holders = {row["pid"] for row in client.ask_json(".#.status")["resources"]}
     assert len(holders) == count, "one process for each open instrument"
-    rollups = {pid: memory(pid) for pid in family(daemon)}
+    rollups = {pid: memory(pid) for pid in daemon.pids()}
     everything = sum(rollup["Pss"] for rollup in rollups.values())
     ours = [rollups[pid] for pid in holders if pid in rollups]
     figures = {

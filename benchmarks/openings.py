@@ -16,7 +16,7 @@ from statistics import median
 from benchmarks.bench import Bench, DaemonUnderTest
 from benchmarks.figures import Figure
 from benchmarks.loopback import Loopback
-from benchmarks.processes import family, wait_until_quiet
+from benchmarks.processes import wait_until_quiet
 from tests.support.text_client import TextClient
 
 TITLE = "Opening, and opening again"
@@ -105,7 +105,7 @@ class _Measured:
 
     def _rest(self) -> None:
         """Until there is a warm spare: nothing of the daemon does anything any more."""
-        wait_until_quiet(lambda: family(self._daemon))
+        wait_until_quiet(self._daemon.pids)
 
 
 def _hang(pid: int, ask: Callable[[], None]) -> None:

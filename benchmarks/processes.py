@@ -8,10 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from benchmarks.bench import DaemonUnderTest
 
 
 def memory(pid: int) -> dict[str, int]:
@@ -72,11 +68,6 @@ def wait_until_quiet(look: Callable[[], Sequence[int]], quiet: float = 0.1, limi
             raise TimeoutError(f"processes {look()} do not come to rest")
         spent = now
         time.sleep(quiet)
-
-
-def family(daemon: "DaemonUnderTest") -> list[int]:
-    """The pids of all of a daemon's processes."""
-    return [daemon.pid, *(child.pid for child in daemon.children())]
 
 
 @contextmanager
