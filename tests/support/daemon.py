@@ -9,12 +9,14 @@ import re
 import selectors
 import subprocess
 import sys
+import time
 import uuid
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from front_proc.audit import GATHER_TIME
 from tests.support.text_client import TextClient
 from tests.support.waiting import DEADLINE, wait_until
 
@@ -70,6 +72,7 @@ class Daemon:
 
     def audit(self, **fields: Any) -> list[dict[str, Any]]:
         """The audit log's records so far, or those of them in which all of `fields` are as given."""
+        time.sleep(4 * GATHER_TIME)  # what was put by now is written, unless the machine is very busy
         path = self.run_dir / "audit.jsonl"
         written, _, _ = path.read_text().rpartition("\n") if path.exists() else ("", "", "")  # the rest comes later
         records = [json.loads(line) for line in written.splitlines()]
