@@ -353,12 +353,20 @@ def read_ahead(exchange: Exchange, timeout_ms: int, missing: int = 0) -> Result:
     of the block in which that has stopped."""
     exchange.dirty = True
     with _set(exchange.session, [(ResourceAttribute.timeout_value, timeout_ms)]):
-        with _termination_off(exchange.session):
-            while missing:
-                data, _ = exchange.session.read(min(missing, PIECE_SIZE))
-                exchange.tell.piece(data)
-                missing -= len(data)
+        if missing:
+            _read_rest(exchange, missing)
         return read_message(exchange)
+
+
+def _read_rest(exchange: Exchange, missing: int) -> None:
+    """The `missing` bytes of a block, as far as they come: a library that gives nothing would be asked for ever."""
+    with _termination_off(exchange.session):
+        while missing:
+            data, _ = exchange.session.read(min(missing, PIECE_SIZE))
+            if not data:
+                return
+            exchange.tell.piece(data)
+            missing -= len(data)
 
 
 #: name on the pipe -> function.

@@ -34,9 +34,9 @@ from pyvisa_daemon.errors import SUCCESS, Failure
 from pyvisa_daemon.event_functions import EventFunctions
 from pyvisa_daemon.events import ALL_ENABLED, Mechanism
 from pyvisa_daemon.framing import PIECE_SIZE
-from pyvisa_daemon.opened import ANY_HOST, OpenSession, Unsent, succeeded
+from pyvisa_daemon.opened import ANY_HOST, NOT_BEGUN, OpenSession, Unsent, succeeded
 from pyvisa_daemon.program_message import contains_query
-from pyvisa_daemon.refusals import refuse, refusing_the_rest
+from pyvisa_daemon.refusals import DaemonIOError, refuse, refusing_the_rest
 from pyvisa_daemon.version import __version__
 
 #: Bytes that `read_to_file` holds at a time.
@@ -209,10 +209,16 @@ class DaemonVisaLibrary(EventFunctions):
         return super().buffer_read(session, count)
 
     def clear(self, session: VISASession) -> StatusCode:
-        """viClear."""
-        status = super().clear(session)
-        self._drop_ahead(session)
-        return status
+        """viClear. One that failed may have been carried out, so what came before is gone unless it was not begun."""
+        is_begun = True
+        try:
+            return super().clear(session)
+        except DaemonIOError as error:
+            is_begun = error.token not in NOT_BEGUN
+            raise
+        finally:  # after Ctrl-C too
+            if is_begun:
+                self._drop_ahead(session)
 
     def flush(self, session: VISASession, mask: constants.BufferOperation) -> StatusCode:
         """viFlush."""

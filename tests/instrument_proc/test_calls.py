@@ -224,6 +224,26 @@ def test_read_message_tells_how_the_message_ended():
         assert CALLS["read_message"](Exchange(session, [], FakeTeller([]))).status == status
 
 
+def test_read_ahead_leaves_the_termination_alone_outside_of_blocks():
+    """Each switch is a call of the library's, and on a serial line two."""
+    log = []
+    session = FakeSession(b"1.0\n", log, marks_end=False)
+    CALLS["read_ahead"](Exchange(session, [], FakeTeller(log)), 500)
+    assert not [entry for entry in log if entry.startswith(TERMCHAR_EN.name)]
+
+
+def test_read_ahead_of_a_block_ends_where_a_library_gives_nothing_more():
+    """Its signs of life would prolong it for ever."""
+    log = []
+    session = FakeSession(b"", log, marks_end=False)
+    counts = []
+    session.read = lambda count: counts.append(count) or (b"", END)
+    teller = FakeTeller(log)
+    assert CALLS["read_ahead"](Exchange(session, [], teller), 500, 100).data == b""
+    assert counts == [100, CHUNK]
+    assert teller.pieces == []
+
+
 def test_message_is_one_write_where_its_last_byte_carries_end():
     """Two writes would be two messages."""
     session = FakeSession(b"", [], marks_end=True)

@@ -8,15 +8,21 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
+import pyvisa
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyvisa.resources import MessageBasedResource
 
 from pyvisa_daemon import opened as opened_module
 from pyvisa_daemon import wire
 from pyvisa_daemon.answer_ahead import AnswerAhead
 from pyvisa_daemon.channel import Channel
 from pyvisa_daemon.errors import ERRORS, VI_SUCCESS_MAX_CNT, VI_SUCCESS_TERM_CHAR, Failure
+from pyvisa_daemon.highlevel import DaemonVisaLibrary
 from pyvisa_daemon.opened import SIGN_TIME, OpenSession
+from tests.pyvisa_daemon.peer import Bench
+from tests.pyvisa_daemon.threads import ctrl_c, in_thread
+from tests.support.waiting import wait_until
 
 TIMEOUT = ERRORS["VI_ERROR_TMO"].status
 LF, NONE = ord("\n"), -1
@@ -184,6 +190,40 @@ def test_nothing_of_before_is_given_after_a_read_that_failed(token: str) -> None
     with pytest.raises(Failure, match="no"):
         session.read(5)
     assert session.ahead is None
+
+
+@pytest.mark.parametrize(
+    ("token", "is_kept"), [("VI_ERROR_RSRC_LOCKED", True), ("QUEUE_FULL", True), ("VI_ERROR_TMO", False), ("", False)]
+)
+def test_clear_drops_what_came_ahead_unless_it_was_not_begun(
+    resource: MessageBasedResource, library: DaemonVisaLibrary, bench: Bench, token: str, is_kept: bool
+) -> None:
+    """One that failed may have been carried out: an old byte must not be the next answer's."""
+    (opened,) = library._sessions.values()
+    opened.ahead = AnswerAhead(b"old", NONE)
+    bench.withhold(wire.Call)
+    clearing = in_thread(resource.clear)
+    wait_until(lambda: bench.withheld)
+    if token:
+        bench.refuse(wire.Call, token)
+        with pytest.raises(pyvisa.VisaIOError):
+            clearing()
+    else:
+        bench.release()
+        clearing()
+    assert (opened.ahead is not None) == is_kept
+
+
+def test_clear_that_was_interrupted_drops_what_came_ahead(
+    resource: MessageBasedResource, library: DaemonVisaLibrary, bench: Bench
+) -> None:
+    """Nobody knows how far it came."""
+    (opened,) = library._sessions.values()
+    opened.ahead = AnswerAhead(b"old", NONE)
+    bench.withhold(wire.Call)
+    with ctrl_c(lambda: bench.withheld):
+        resource.clear()
+    assert opened.ahead is None
 
 
 def test_program_that_is_busy_with_what_it_has_says_so_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
