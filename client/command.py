@@ -13,6 +13,7 @@ import click
 
 from client.choice import hosts_for
 from client.text_socket import SocketManager, TCPVisaSocket
+from client.token_command import token
 from pyvisa_daemon import hosts, wire
 from pyvisa_daemon.errors import NOT_FOUND, Failure
 from pyvisa_daemon.version import __version__
@@ -52,6 +53,7 @@ Examples:
   instruments --host labpc status
   instruments query TCPIP::192.168.1.189::INSTR '*IDN?'
   instruments simulate --fault 'late on=MEAS* every=10 seconds=3'
+  instruments token alice --role use
 
 \b
 Exit codes: 0 done, 1 refused by the daemon or the instrument, 2 wrong usage, 3 no daemon.
@@ -64,7 +66,8 @@ Exit codes: 0 done, 1 refused by the daemon or the instrument, 2 wrong usage, 3 
 def main(host: str | None) -> None:
     """Shows and asks the instruments that daemons share.
 
-    The daemons are those of PYVISA_DAEMON_HOSTS (host[:port], separated by commas), or 127.0.0.1.
+    The daemons are those of PYVISA_DAEMON_HOSTS (host[:port], separated by commas), or 127.0.0.1. A daemon that wants
+    a token is shown the one of the file that PYVISA_DAEMON_TOKEN_FILE names, or ~/.config/pyvisa-daemon/token.
     """
     if host is not None:
         hosts.tryIps[:] = [host]
@@ -88,8 +91,8 @@ def list_() -> None:
     for address, reply in answers:
         if reply is None or reply.status < 0 or not isinstance(reply.value, list):
             text = reply.text if reply is not None else f"no answer within {_LIST_LIMIT:.0f} s"
-            _end(REFUSED, f"{address} could not list its resources: {text}")
-        rows += [[str(name), str(address)] for name in reply.value]
+            _end(REFUSED, f"{address.place} could not list its resources: {text}")
+        rows += [[str(name), address.place] for name in reply.value]
     _print_table(rows)
 
 
@@ -106,7 +109,7 @@ def status(as_json: bool) -> None:
             click.echo(json.dumps(said))
             return
         click.echo(
-            f"daemon at {socket.address}: version {said['version']}, pid {said['pid']}, "
+            f"daemon at {socket.address.place}: version {said['version']}, pid {said['pid']}, "
             f"up {said['uptime_s']:.0f} s, {said['clients']} clients"
         )
         rows = [[_cell(resource.get(column)) for column in _COLUMNS] for resource in said["resources"]]
@@ -206,6 +209,9 @@ def simulate(
         _end(WRONG_USAGE, str(error))
     except (SimulationError, JournalError) as error:
         _end(REFUSED, str(error))
+
+
+main.add_command(token)
 
 
 def _cell(value: object) -> str:

@@ -18,6 +18,8 @@ from pyvisa.resources import Resource
 from pyvisa.typing import VISARMSession
 
 from client.choice import hosts_for
+from pyvisa_daemon import hosts
+from pyvisa_daemon.credentials import CredentialError
 from pyvisa_daemon.errors import NOT_FOUND
 
 _logger = logging.getLogger(__name__)
@@ -91,6 +93,8 @@ class ResourceManager(pyvisa.ResourceManager):
         for address in hosts_for(resource_name):
             try:
                 return open_with(self._manager(f"{address}@daemon"))
+            except (hosts.RefusedError, CredentialError):
+                raise  # it may have it: not to be opened behind its back
             except ConnectionError:
                 continue  # it was alive a moment ago
             except pyvisa.VisaIOError as error:

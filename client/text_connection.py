@@ -15,8 +15,9 @@ from typing import NamedTuple, NoReturn
 
 from pyvisa import constants
 
+from pyvisa_daemon.credentials import Credential, credential_for
 from pyvisa_daemon.errors import ERRORS, Effect, Failure
-from pyvisa_daemon.hosts import CONNECT_LIMIT, Address
+from pyvisa_daemon.hosts import CONNECT_LIMIT, NOT_KNOWN, Address, refusal
 
 _ERROR = re.compile(rb"\.#\.error (?P<token>\S+) effect=(?P<effect>none|maybe|done) ?(?P<text>.*)", re.DOTALL)
 _MARKED = re.compile(rb"(?:ok|err) (?P<content>.*)", re.DOTALL)
@@ -74,10 +75,12 @@ class TextConnection:
 
     def __init__(self, address: Address) -> None:
         self.address = address
+        credential = credential_for(dict(address.options))
         try:
-            self._socket = socket.create_connection(address, CONNECT_LIMIT)
+            self._socket = socket.create_connection(address[:2], CONNECT_LIMIT)
         except (OSError, UnicodeError) as error:
-            raise ConnectionError(f"no instrument daemon answers at {address} ({error}); start one there") from error
+            text = f"no instrument daemon answers at {address.place} ({error}); start one there"
+            raise ConnectionError(text) from error
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self._turn = threading.Lock()
@@ -89,8 +92,23 @@ class TextConnection:
         self._is_over = False
         with contextlib.ExitStack() as unless_tagged:
             unless_tagged.callback(self.close)
-            self.set_mode("tagged", CONNECT_LIMIT)
+            try:
+                self._show(credential)
+                self.set_mode("tagged", CONNECT_LIMIT)
+            except Failure as failure:
+                if failure.token not in NOT_KNOWN:
+                    raise
+                raise refusal(address, failure.token, failure.text, credential) from failure
             unless_tagged.pop_all()
+
+    def _show(self, credential: Credential | None) -> None:
+        """The token, if there is one. Raises Failure."""
+        if credential is None:
+            return
+        reply = self._exchange(b".#.auth " + credential.token.encode(), CONNECT_LIMIT)
+        failure = refusal_in(reply.content) if reply.is_error else None
+        if failure is not None and failure.token != "UNKNOWN_COMMAND":  # noqa: S105 - of a daemon without tokens
+            raise failure
 
     def ask(self, request: bytes, limit: float | None) -> bytes:
         """The content of the reply to `request`, a line without its terminator.

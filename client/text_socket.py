@@ -135,15 +135,15 @@ class TCPVisaSocket:
         return self._connection.set_mode(mode, self._limit)
 
     def reset(self, resource: str) -> None:
-        """Starts an instrument again that is in back-off or broken."""
+        """Starts an instrument again that is in back-off or broken. Takes the role admin there."""
         self.command("reset", resource)
 
     def restart(self, resource: str) -> None:
-        """Ends the resource's process and opens it again. From the daemon's own machine only."""
+        """Ends the resource's process and opens it again. Takes the role admin there."""
         self.command("restart", resource, prefix=".!.")
 
     def end_daemon(self) -> str:
-        """Stops the daemon, within 10 s: `ended`, or `ended left=PID,...`. From its own machine only."""
+        """Stops the daemon, within 10 s: `ended`, or `ended left=PID,...`. Takes the role admin."""
         return self.command("end_daemon", prefix=".!.")
 
     # The current resource.

@@ -1,11 +1,16 @@
 """Who is let in: so many clients, and from loopback a few more, who may look and stop the daemon but not work.
 
+Strangers, who have no rights before they show a token, take no place of a client's. They have a few of their own, and
+when those are taken the one goes that has been here longest: so nobody keeps others out by connecting and saying
+nothing, for who has a token shows it at once.
+
 Pure. Runs in the front. Two things can be short: places, of which `[limits]` says how many there are, and descriptors,
 of which some are kept for the processes of instruments, for logs, and for the clients that are being refused.
 """
 
 from collections.abc import Callable
 
+from front_proc.limits import DEFAULTS
 from front_proc.sessions import Client
 
 #: Clients that loopback has beyond the limit.
@@ -16,13 +21,16 @@ DESCRIPTOR_RESERVE = 24
 
 
 class Admission:
-    """The clients that are connected. `limit` is how many may work at once."""
+    """The clients that are connected. `limit` is how many may work at once, `strangers` how many have no rights yet."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, strangers: int = DEFAULTS.strangers) -> None:
         self._limit = limit
+        self._most_strangers = strangers
         self.clients: set[Client] = set()
         #: Those who came when there was no room for them, and the descriptors of their connections.
         self._in_reserve: dict[Client, int] = {}
+        #: Those without rights, in the order in which they came, and the descriptors of their connections.
+        self._strangers: dict[Client, int] = {}
 
     def admit(self, client: Client, descriptor: int, descriptors: int) -> bool:
         """Count a new client in, if there is room.
@@ -30,11 +38,28 @@ class Admission:
         `descriptor` is its connection's, of `descriptors` that the process may have: the lowest that was free, so a
         high one means that few are left.
         """
-        if is_short(descriptor, descriptors) or self._is_full():
+        if client.is_stranger and not is_short(descriptor, descriptors):
+            self._strangers[client] = descriptor
+        elif is_short(descriptor, descriptors) or self._is_full():
             if not client.is_loopback or len(self._in_reserve) >= RESERVE:
                 return False
             self._in_reserve[client] = descriptor
         self.clients.add(client)
+        return True
+
+    def one_too_many(self) -> Client | None:
+        """The stranger that has to make room, if there are too many."""
+        return next(iter(self._strangers)) if len(self._strangers) > self._most_strangers else None
+
+    def recognise(self, client: Client) -> bool:
+        """A stranger is none any more: is there a place for it?"""
+        if client not in self._strangers:
+            return client in self.clients
+        if self._is_full():
+            if not client.is_loopback or len(self._in_reserve) >= RESERVE:
+                return False
+            self._in_reserve[client] = self._strangers[client]
+        del self._strangers[client]
         return True
 
     def may_work(self, client: Client, count_descriptors: Callable[[], int]) -> bool:
@@ -49,9 +74,10 @@ class Admission:
     def leave(self, client: Client) -> None:
         self.clients.discard(client)
         self._in_reserve.pop(client, None)
+        self._strangers.pop(client, None)
 
     def _is_full(self) -> bool:
-        return len(self.clients) - len(self._in_reserve) >= self._limit
+        return len(self.clients) - len(self._in_reserve) - len(self._strangers) >= self._limit
 
 
 def is_short(descriptor: int, descriptors: int) -> bool:

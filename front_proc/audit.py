@@ -32,6 +32,8 @@ EVENTS = {
     "connect": "a client connected",
     "disconnect": "a client left",
     "rejected": "a connection was closed for what it sent, or because there were too many",
+    "denied": "a client asked for something that takes a higher role than it has",
+    "tokens": "the token file was read anew",
     "open": "a client opened a resource",
     "close": "a client closed a resource",
     "command": "a command ended",

@@ -2,15 +2,14 @@
 
 Runs in the front process. Exit codes: 0 ended orderly (or, with --daemonize, serves); 1 could not start; 2 bad option.
 
-Signals: SIGTERM and SIGINT end the daemon orderly. SIGHUP has its logs reopened; but on a terminal it means that the
-terminal is gone, and ends the daemon as well.
+Signals: SIGTERM and SIGINT end the daemon orderly. SIGHUP has its logs reopened and the token file read anew;
+but on a terminal it means that the terminal is gone, and ends the daemon as well.
 """
 
 import asyncio
 import contextlib
 import faulthandler
 import gc
-import ipaddress
 import os
 import resource
 import signal
@@ -25,6 +24,7 @@ from front_proc.service_manager import ServiceManager
 from front_proc.setting_values import SettingsError
 from front_proc.settings import Settings, read_settings
 from pyvisa_daemon.errors import Failure
+from pyvisa_daemon.tokens import TokenFileError
 from pyvisa_daemon.version import __version__
 
 #: Connections that may wait to be accepted: with the default of 100, a thousand connects take seconds.
@@ -54,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _serve(settings: Settings, manager: ServiceManager) -> NoReturn:
+    from front_proc.bind_policy import Door
     from front_proc.daemonize import PidFile, Readiness, StartError, go_to_background, make_run_folder
 
     readiness = Readiness()
@@ -62,15 +63,22 @@ def _serve(settings: Settings, manager: ServiceManager) -> NoReturn:
         make_run_folder(settings.run_dir)
         pid_file = PidFile(settings.pid_file)
         listener = _listen(settings)
-        _warn_of_strangers(listener)
+        host, port = listener.getsockname()[:2]
+        door = Door(host, port, settings)
+        first_token = door.make_first_token()
+        door.judge()
+        sys.stdout.write(first_token)
+        sys.stdout.flush()
         if settings.daemonize:
             readiness = go_to_background(settings.log_file)
         _raise_descriptor_limit()
         faulthandler.enable()  # a watchdog ends what is stuck by SIGABRT: its stacks go where stderr goes
-        daemon = _Daemon(settings, pid_file, listener, readiness, manager, is_hangup_the_end=is_hangup_the_end)
+        daemon = _Daemon(
+            settings, pid_file, listener, readiness, manager, door.remarks(), is_hangup_the_end=is_hangup_the_end
+        )
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(daemon.run())
-    except (StartError, Failure) as error:
+    except (StartError, Failure, TokenFileError) as error:
         readiness.failed(1, f"instrument-daemon: {error.args[0]}\n")
         _leave(1)
     except SettingsError as error:
@@ -125,17 +133,6 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
-def _warn_of_strangers(listener: socket.socket) -> None:
-    """There are no tokens yet: say plainly what listening beyond loopback means."""
-    host, port = listener.getsockname()[:2]
-    if not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
-        print(
-            f"instrument-daemon: whoever reaches {host} port {port} can use every instrument; "
-            "only this machine can stop the daemon",
-            file=sys.stderr,
-        )
-
-
 class _Daemon:
     """One run: what is started in order, and ended in the reverse order."""
 
@@ -146,6 +143,7 @@ class _Daemon:
         listener: socket.socket,
         readiness: Any,
         manager: ServiceManager,
+        remarks: str,
         *,
         is_hangup_the_end: bool,
     ) -> None:
@@ -154,6 +152,9 @@ class _Daemon:
         self._listener = listener
         self._readiness = readiness
         self._manager = manager
+        #: What is said of who may come, as soon as it serves.
+        self._remarks = remarks
+        self._front: Any = None
         self._is_hangup_the_end = is_hangup_the_end
         #: What goes on beside serving, kept until it is done.
         self._doing: set[asyncio.Task[Any]] = set()
@@ -194,6 +195,7 @@ class _Daemon:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: log.put("fault", {"error": _in_words(context)}))
         await front.warm_up()
+        self._front = front
         gc.freeze()  # what is imported stays: to look for garbage in all of it would stop everybody for 9 ms
         # With every descriptor in use asyncio tries, and complains, once for each of `backlog` (cpython 151615). Both
         # loops listen anew with it, so that the listener's own has to be said again.
@@ -206,7 +208,7 @@ class _Daemon:
         self._pid_file.write(address)
         audit.record("start", address=address, pid=os.getpid(), version=__version__, library=library)
         stalls = StallWatch(log)
-        self._readiness.ready(f"READY {address} pid={os.getpid()}\n")
+        self._readiness.ready(f"READY {address} pid={os.getpid()}\n", self._remarks)
         in_short = partial(_in_short, front, address)
         self._manager.ready(in_short())
         self._do(self._manager.keep_informed(in_short))
@@ -229,6 +231,8 @@ class _Daemon:
         self._manager.reloading()
         files = [(log, self._settings.log_file), (audit, self._settings.audit_file)]
         await asyncio.wait([self._do(_reopen(writer, file, log)) for writer, file in files], timeout=REOPEN_TIME)
+        if self._front is not None:
+            await self._front.access.read_anew()
         self._manager.reloaded()
 
 

@@ -6,11 +6,12 @@ Runs in the front. Output is bounded: a client that does not read its answers is
 import asyncio
 import socket
 from collections.abc import Callable
-from ipaddress import ip_address
 from typing import Protocol, cast
 
 from front_proc import peer
+from front_proc.access import COMES_FIRST
 from front_proc.front import Front
+from front_proc.rights import numeric
 from front_proc.sessions import Client
 from front_proc.text_commands import Prefix
 from front_proc.text_conversation import Conversation, error_line
@@ -69,6 +70,7 @@ class Connection(asyncio.BufferedProtocol):
         self._sent = 0
         self._is_full = False
         self._wait_for_room: list[Callable[[], None]] = []
+        self._stranger_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
         self._look_timer: asyncio.TimerHandle | None = None
 
@@ -81,6 +83,8 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
             return
         self._client = _client_at(*address[:2])
+        self._client.rights = self._front.access.rights_at(address[0])
+        self._client.cut = self._cut
         connected = transport.get_extra_info("socket")
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # small answers go at once
         peer.limit_silence(connected, self._front.limits.silent_peer_time)
@@ -93,6 +97,8 @@ class Connection(asyncio.BufferedProtocol):
         self._front.audit.record("connect", **self._client.who())
         if not self._front.may_work(self._client):
             self._limit_beginning()  # who says nothing must not keep others from looking
+        if self._client.is_stranger:
+            self._stranger_timer = self._loop.call_later(self._front.limits.line_time, self._remains_a_stranger)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return _buffer
@@ -117,8 +123,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
+        self._client.cut = _cut_already
         self.resume_writing()  # whoever was held back for this client waits for nobody now
-        for timer in (self._timer, self._stall_timer, self._look_timer):
+        for timer in (self._timer, self._stranger_timer, self._stall_timer, self._look_timer):
             if timer is not None:
                 timer.cancel()
         if self._speaker is not None:
@@ -153,11 +160,11 @@ class Connection(asyncio.BufferedProtocol):
         elif now - since < STALL_TIME:
             self._watch_output(written, since)
         else:
-            self._cut()
+            self._cut("does not read its answers")
 
-    def _cut(self) -> None:
+    def _cut(self, error: str) -> None:
         self._is_ending = True
-        self._front.audit.record("rejected", **self._client.who(), error="does not read its answers")
+        self._front.audit.record("rejected", **self._client.who(), error=error)
         if self._transport is not None:
             self._transport.abort()
 
@@ -188,7 +195,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport is None or self._is_ending:  # what was under way when it was refused may still answer
             return
         if self._transport.get_write_buffer_size() > OUTPUT_LIMIT:
-            self._cut()
+            self._cut("does not read its answers")
             return
         self._sent += len(data)
         self._transport.write(data)
@@ -269,6 +276,15 @@ class Connection(asyncio.BufferedProtocol):
     def _begins_too_slowly(self) -> None:
         self._refuse(Failure("LINE_TIMEOUT", f"no whole prefix within {self._front.limits.line_time:g} s"))
 
+    def _remains_a_stranger(self) -> None:
+        if self._is_ending or not self._client.is_stranger:
+            return
+        seconds = f"{self._front.limits.line_time:g} s"
+        if self._client.language == "wire":
+            self._cut(f"no hello within {seconds}")
+        else:
+            self._refuse(Failure("LINE_TIMEOUT", f"{COMES_FIRST}, within {seconds}"))
+
     def _refuse_for_want_of_room(self) -> None:
         self._refuse(Failure("TOO_MANY_CLIENTS", "too many clients; close some, or try again later"))
 
@@ -280,7 +296,9 @@ class Connection(asyncio.BufferedProtocol):
         self.end()
 
 
+def _cut_already(_: str) -> None:
+    """There is no connection any more."""
+
+
 def _client_at(host: str, port: int) -> Client:
-    address = ip_address(host.partition("%")[0])
-    address = getattr(address, "ipv4_mapped", None) or address
-    return Client(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", is_loopback=address.is_loopback)
+    return Client(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", is_loopback=numeric(host).is_loopback)

@@ -56,8 +56,10 @@ class PidFile:
 class Readiness:
     """How a start tells its outcome: to the terminal, or over a pipe to the command that waits for it."""
 
-    def ready(self, line: str) -> None:
-        """It serves."""
+    def ready(self, line: str, remarks: str = "") -> None:
+        """It serves; `remarks` are lines for stderr."""
+        sys.stderr.write(remarks)
+        sys.stderr.flush()
         sys.stdout.write(line)
         sys.stdout.flush()
 
@@ -73,8 +75,8 @@ class _OverPipe(Readiness):
     def __init__(self, writer: int) -> None:
         self._writer = writer
 
-    def ready(self, line: str) -> None:
-        self._tell(0, line)
+    def ready(self, line: str, remarks: str = "") -> None:
+        self._tell(0, remarks + line)
 
     def failed(self, code: int, reason: str) -> None:
         self._tell(code, reason)
@@ -115,7 +117,10 @@ def _await_outcome(reader: int) -> NoReturn:
     with os.fdopen(reader) as pipe:
         code, words = pipe.read(1), pipe.read()
     if code == "0":
-        sys.stdout.write(words)
+        *remarks, line = words.splitlines(keepends=True)
+        sys.stderr.writelines(remarks)
+        sys.stderr.flush()
+        sys.stdout.write(line)
         sys.stdout.flush()
         os._exit(0)
     sys.stderr.write(words or "the daemon ended while it started; its log says more\n")

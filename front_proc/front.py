@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from resource import RLIMIT_NOFILE, getrlimit
 
+from front_proc.access import Access
 from front_proc.admission import Admission, is_short
 from front_proc.audit import Audit, LogWriter
 from front_proc.breaker import Breaker
@@ -22,6 +23,7 @@ from front_proc.pool import Pool
 from front_proc.resource import Resource
 from front_proc.resource_settings import EffectiveSettings, ResourceSettings
 from front_proc.resource_table import ResourceTable
+from front_proc.rights import Role
 from front_proc.sessions import Client, Session
 from front_proc.setting_values import SettingsError
 from front_proc.settings import Settings
@@ -61,7 +63,7 @@ class Front:
         self.limits = settings.limits
         self.lock_folder: Path = settings.lock_folder
         self.spool_folder: Path = settings.run_dir
-        self._admission = Admission(settings.limits.clients)
+        self._admission = Admission(settings.limits.clients, settings.limits.strangers)
         self.clients = self._admission.clients
         self.resources: dict[str, Resource] = {}
         self.started_at = time.monotonic()
@@ -79,6 +81,16 @@ class Front:
             name: Discovery(name, self.take_child, self._note_trouble, settings.limits.search_time)
             for name in self._table.libraries
         }
+        self.access = Access(
+            settings.tokens,
+            settings.by_address,
+            settings.limits.wrong_token_time,
+            self.canonical,
+            self._admission.recognise,
+            self.clients,
+            audit,
+            log,
+        )
         self._draining: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[list[int]] | None = None
 
@@ -90,12 +102,13 @@ class Front:
         """Have a spare ready, and what is configured under its canonical name.
 
         Raises Failure if no child can be started or the library cannot be loaded, SettingsError for a row's name that
-        VISA cannot parse.
+        VISA cannot parse, TokenFileError for a token file that cannot be used.
         """
         self._pool.give_back(await self._pool.take())
         if self._pool.trouble:
             raise Failure("START_FAILED", self._pool.trouble)
         self._table = ResourceTable([await self._named(row) for row in self._table.rows], self._library)
+        await self.access.read()
 
     async def _named(self, row: ResourceSettings) -> ResourceSettings:
         if row.is_pattern:
@@ -129,7 +142,11 @@ class Front:
 
     def admit(self, client: Client, descriptor: int = 0) -> bool:
         """Count a new client in, whose connection has this descriptor, if there is room."""
-        return self._admission.admit(client, descriptor, _descriptor_limit())
+        is_admitted = self._admission.admit(client, descriptor, _descriptor_limit())
+        if (one_too_many := self._admission.one_too_many()) is not None:
+            one_too_many.cut("makes room for newer clients that have shown no token either")
+            self.leave(one_too_many)
+        return is_admitted
 
     def is_short_of(self, descriptor: int) -> bool:
         """Is this one of the last, and wanted for other things than telling somebody that there are no more?"""
@@ -163,6 +180,8 @@ class Front:
     async def open(self, client: Client, name: str) -> Session:
         """A new session of `client` on a resource, opened if nobody has it open. Raises Failure, effect none."""
         canonical = await self.canonical(name)
+        if not client.rights.suffices(Role.USE, canonical):
+            raise self.access.denied(client, canonical, f"open {name}", Role.USE)
         if client not in self.clients:
             raise Failure("CLIENT_GONE")
         if self.is_stopping:

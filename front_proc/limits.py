@@ -35,6 +35,8 @@ class Limits:
     longest_backoff: float
     trial_time: float
     longest_offline: float
+    strangers: int
+    wrong_token_time: float
 
 
 def _seconds(value: Any) -> float:
@@ -83,6 +85,8 @@ ROWS = (
     _time(
         "longest-offline", 10.0, "commands try to reach what is offline again after 1, 2, 4 ... seconds, but no later"
     ),
+    _number("strangers", 64, "connections at once that have no rights yet; one more, and the oldest of them is cut"),
+    _time("wrong-token-time", 1.0, "until a wrong token is answered; then the connection is closed"),
 )
 
 DEFAULTS = Limits(**{row.field: row.default for row in ROWS})

@@ -55,7 +55,11 @@ class ResourceTable:
         return self._spellings.get(resource.casefold(), resource)
 
 
+def fit(match: str, *, is_pattern: bool) -> re.Pattern[str]:
+    """What fits the case-folded names of the resources that are meant."""
+    match = match.casefold()
+    return re.compile(fnmatch.translate(_NO_BOARD.sub(r"\g<1>0::", match)) if is_pattern else re.escape(match))
+
+
 def _fit(row: ResourceSettings) -> re.Pattern[str]:
-    """What fits the case-folded names of the row's resources."""
-    match = row.match.casefold()
-    return re.compile(fnmatch.translate(_NO_BOARD.sub(r"\g<1>0::", match)) if row.is_pattern else re.escape(match))
+    return fit(row.match, is_pattern=row.is_pattern)

@@ -209,7 +209,8 @@ class Service:
     ) -> None:
         token = outcome.token if outcome.failed else "ok"
         client = session.client  # as it is now: it may call itself something else by the time this is written
-        fields = (client.address, client.name, self._name, self._keeper.generation, describe, token, outcome.effect)
+        who = (client.address, client.name, client.rights.user)
+        fields = (*who, self._name, self._keeper.generation, describe, token, outcome.effect)
         self._house.audit.note("command", partial(_on_record, *fields, waited, ran, size))
 
     # Serving.
@@ -609,6 +610,7 @@ def _is_void(ticket: Ticket) -> bool:
 def _on_record(
     address: str,
     name: str,
+    user: str,
     resource: str,
     generation: int,
     describe: Callable[[], str],
@@ -622,6 +624,7 @@ def _on_record(
     return {
         "client": address,
         "name": name,
+        "user": user,
         "resource": resource,
         "generation": generation,
         "command": describe(),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from front_proc.read_ahead import ReadAhead
+from front_proc.rights import NOTHING, Rights
 from instrument_proc.pipe import Attributes
 from pyvisa_daemon.program_message import MessageLexer
 
@@ -39,6 +40,16 @@ class Client:
     is_loopback: bool = False
     name: str = ""
     sessions: set["Session"] = field(default_factory=set)
+    #: What it may do, by its address or by the token that it has shown; and that token's digest.
+    rights: Rights = NOTHING
+    token: str = field(default="", repr=False)
+    #: Ends its connection at once, for this reason.
+    cut: Callable[[str], None] = field(default=lambda _: None, repr=False)
+
+    @property
+    def is_stranger(self) -> bool:
+        """May it do nothing at all, but show a token?"""
+        return not self.rights.highest
 
     def introduce(self, name: str) -> None:
         """What it calls itself, as far as a record can bear it."""
@@ -46,7 +57,7 @@ class Client:
 
     def who(self) -> dict[str, str]:
         """The audit's fields for it."""
-        return {"client": self.address, "name": self.name}
+        return {"client": self.address, "name": self.name, "user": self.rights.user}
 
 
 def _ignore(event: int, attributes: Attributes) -> None:

@@ -16,6 +16,7 @@ import platformdirs
 
 from front_proc.limits import DEFAULTS, Limits, read_limits
 from front_proc.resource_settings import ResourceSettings, read_rows
+from front_proc.rights import ByAddress, Loopback, Network, loopback, networks
 from front_proc.setting_values import (
     LIBRARIES,
     Setting,
@@ -28,6 +29,7 @@ from front_proc.setting_values import (
     seconds,
     text,
 )
+from pyvisa_daemon.tokens import FILE_NAME
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,10 @@ class Settings:
     audit_log: Path | None
     linger: float
     grace: float
+    token_file: Path | None
+    allow: tuple[Network, ...]
+    loopback: Loopback
+    lan: bool
     limits: Limits
     #: The rows of `[[resource]]`, in the order of the file.
     resources: tuple[ResourceSettings, ...]
@@ -58,6 +64,14 @@ class Settings:
     @property
     def audit_file(self) -> Path:
         return self.audit_log or self.run_dir / "audit.jsonl"
+
+    @property
+    def tokens(self) -> Path:
+        return self.token_file or self.run_dir / FILE_NAME
+
+    @property
+    def by_address(self) -> ByAddress:
+        return ByAddress(self.loopback, self.allow)
 
     @property
     def lock_folder(self) -> Path:
@@ -106,7 +120,34 @@ OPTIONS = (
         "a VISA call may take its own timeout and this before its process is taken for hung",
         "SECONDS",
     ),
+    Option("token-file", path, "a file", None, "who may do what (default: tokens.toml in the run folder)", "FILE"),
+    Option(
+        "allow",
+        networks,
+        "addresses, or networks in CIDR notation: in the file a list, on the command line with commas",
+        None,
+        "who may use the instruments without a token (default: nobody from another machine)",
+        "NET,...",
+    ),
+    Option(
+        "loopback",
+        loopback,
+        "'admin', or 'token'",
+        Loopback.ADMIN,
+        "what a process of this machine may do without a token: all, or nothing",
+        "ROLE",
+    ),
+    Option(
+        "lan",
+        flag,
+        "true or false",
+        False,
+        "serve the network: listen on 0.0.0.0 (unless host says otherwise), and make a token if there is none",
+    ),
 )
+
+#: The address that --lan listens on.
+_EVERY_NETWORK = "0.0.0.0"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -135,17 +176,25 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
     values: dict[str, Any] = {option.field: option.default for option in OPTIONS} | {
         "resources": (),
         "limits": DEFAULTS,
+        "host": None,
+        "allow": (),
     }
     if file is not None:
         values |= _from_file(Path(file))
     for option in OPTIONS:
         if given[option.field] is not None:
             values[option.field] = option.taken(given[option.field], f"--{option.name}: ")
+    if values["host"] is None:
+        values["host"] = _EVERY_NETWORK if values["lan"] else _named_default("host")
     if values["run_dir"] is None:
         values["run_dir"] = Path(platformdirs.user_state_path("pyvisa-daemon"))
     if values["demo"] and values["visa_library"] != "@py":
         raise SettingsError("--demo brings its own VISA library: leave out --visa-library")
     return Settings(**{field.name: values[field.name] for field in fields(Settings)})
+
+
+def _named_default(name: str) -> Any:
+    return next(option.default for option in OPTIONS if option.name == name)
 
 
 def _from_file(file: Path) -> dict[str, Any]:

@@ -11,17 +11,19 @@ import psutil
 
 from front_proc.front import Front
 from front_proc.resource import Resource
+from front_proc.rights import EVERYTHING, Rights
 from pyvisa_daemon.version import __version__
 
 
-def describe(front: Front) -> dict[str, Any]:
-    """The answer to `status`, ready for JSON. Every resource that has a process or waits for one is in it."""
+def describe(front: Front, rights: Rights = EVERYTHING) -> dict[str, Any]:
+    """The answer to `status`, ready for JSON. Every resource that has a process or waits for one is in it, if whoever
+    has these `rights` may know of it."""
     return {
         "version": __version__,
         "pid": os.getpid(),
         "uptime_s": round(time.monotonic() - front.started_at, 3),
         "clients": len(front.clients),
-        "resources": [_describe(resource) for _, resource in sorted(front.resources.items())],
+        "resources": [_describe(resource) for name, resource in sorted(front.resources.items()) if rights.sees(name)],
         "state": front.state.value,
     }
 

@@ -8,7 +8,7 @@ To add a command: a function and its row in COMMANDS; then its line in docs/refe
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,9 @@ import msgspec
 
 from front_proc import status as status_report
 from front_proc.locks import LockKind
+from front_proc.rights import Role
 from front_proc.sessions import VI_TMO_INFINITE, Session
+from front_proc.text_access import auth
 from front_proc.text_framing import (
     answer,
     as_block,
@@ -82,6 +84,18 @@ class Command:
     takes_block: bool = False
     #: The reply for people, from the reply for programs.
     show: Callable[[Any], Iterable[str]] | None = None
+    #: What it takes: on the resource that it names first, on any if it names none; ADMIN on the daemon itself.
+    role: Role | None = None
+
+    @property
+    def least_role(self) -> Role:
+        """USE where the row says nothing; ADMIN behind `.!.`, see COMMANDS."""
+        return Role.USE if self.role is None else self.role
+
+    @property
+    def names_resource(self) -> bool:
+        """Is its first word a resource, whether or not that is open here?"""
+        return self.usage.startswith("RESOURCE")
 
     @cached_property
     def syntax(self) -> str:
@@ -148,11 +162,11 @@ async def ping(conversation: "Conversation", _: Arguments) -> Reply:
 
 
 async def list_resources(conversation: "Conversation", _: Arguments) -> Reply:
-    return _json(await conversation.front.list_resources())
+    return _json(list(filter(conversation.client.rights.sees, await conversation.front.list_resources())))
 
 
 async def list_open_resources(conversation: "Conversation", _: Arguments) -> Reply:
-    return _json(conversation.front.open_resources())
+    return _json(list(filter(conversation.client.rights.sees, conversation.front.open_resources())))
 
 
 async def open_resource(conversation: "Conversation", arguments: Arguments) -> Reply:
@@ -275,7 +289,7 @@ async def help_(conversation: "Conversation", arguments: Arguments) -> Reply:
 
 
 async def status(conversation: "Conversation", _: Arguments) -> Reply:
-    return _json(status_report.describe(conversation.front))
+    return _json(status_report.describe(conversation.front, conversation.client.rights))
 
 
 async def reset(conversation: "Conversation", arguments: Arguments) -> Reply:
@@ -349,7 +363,7 @@ def _lock_words(lock: dict[str, Any] | None) -> str:
 
 
 _PROGRAM = (
-    Command("ping", "", words(0, 0), ping, "is the daemon alive? pong"),
+    Command("ping", "", words(0, 0), ping, "is the daemon alive? pong", role=Role.OBSERVE),
     Command(
         "list_resources",
         "",
@@ -358,14 +372,25 @@ _PROGRAM = (
         "all resources found or configured",
         on_record=True,
         show=_one_a_line,
+        role=Role.OBSERVE,
     ),
-    Command("list_open_resources", "", words(0, 0), list_open_resources, "the open resources", show=_one_a_line),
+    Command(
+        "list_open_resources",
+        "",
+        words(0, 0),
+        list_open_resources,
+        "the open resources",
+        show=_one_a_line,
+        role=Role.OBSERVE,
+    ),
     Command("open_resource", "RESOURCE", words(1, 1), open_resource, "open or join it, make it the current one"),
     Command("query_resource", "[@RESOURCE] COMMAND", message, query_resource, "write, then read the answer", acts=True),
     Command("write_resource", "[@RESOURCE] COMMAND", message, write_resource, "write; the bytes written", acts=True),
     Command("read_resource", "[RESOURCE]", resource_only, read_resource, "read an answer"),
-    Command("hello", "[NAME]", words(0, 1), hello, "say who you are; the daemon's version and features"),
-    Command("help", "[VERB]", words(0, 1), help_, "the commands, or one of them", show=_explained),
+    Command(
+        "hello", "[NAME]", words(0, 1), hello, "say who you are; the daemon's version and features", role=Role.OBSERVE
+    ),
+    Command("help", "[VERB]", words(0, 1), help_, "the commands, or one of them", show=_explained, role=Role.OBSERVE),
     Command("use", "RESOURCE", words(1, 1), use, "make a resource open here the current one"),
     Command("close_resource", "[RESOURCE]", words(0, 1), close_resource, "close it for this connection"),
     Command(
@@ -395,19 +420,35 @@ _PROGRAM = (
     Command("wait_srq", "MS", words(1, 1), wait_srq, "wait for a service request; the status byte"),
     Command("clear", "", words(0, 0), clear, "device clear", acts=True),
     Command("trigger", "", words(0, 0), trigger, "software trigger", acts=True),
-    Command("status", "", words(0, 0), status, "the daemon and its instruments", show=_status_lines),
+    Command("status", "", words(0, 0), status, "the daemon and its instruments", show=_status_lines, role=Role.OBSERVE),
     Command(
-        "reset", "RESOURCE", words(1, 1), reset, "start again what is in back-off or broken", acts=True, on_record=True
+        "reset",
+        "RESOURCE",
+        words(1, 1),
+        reset,
+        "start again what is in back-off or broken",
+        acts=True,
+        on_record=True,
+        role=Role.ADMIN,
     ),
     Command(
         "abort", "RESOURCE", words(1, 1), abort, "cut the command that runs there short", acts=True, on_record=True
     ),
-    Command("mode", "[plain|tagged]", words(0, 1), mode, "mark every reply with ok or err"),
+    Command("mode", "[plain|tagged]", words(0, 1), mode, "mark every reply with ok or err", role=Role.OBSERVE),
+    Command(
+        "auth",
+        "TOKEN",
+        words(1, 1),
+        auth,
+        "show a token, before all else; your name and role",
+        on_record=True,
+        role=Role.NONE,
+    ),
 )
 
 _DAEMON = (
     Command("end_daemon", "", words(0, 0), end_daemon, "close every instrument and end the daemon", on_record=True),
-    Command("status", "", words(0, 0), status, "the daemon and its instruments"),
+    Command("status", "", words(0, 0), status, "the daemon and its instruments", role=Role.OBSERVE),
     Command("drain", "", words(0, 0), drain, "take no new sessions, end after the last", on_record=True),
     Command("restart", "RESOURCE", words(1, 1), restart, "end a resource's process and open it again", on_record=True),
 )
@@ -415,7 +456,7 @@ _DAEMON = (
 #: prefix -> verb -> row.
 COMMANDS: dict[Prefix, dict[str, Command]] = {
     Prefix.PROGRAM: {row.verb: row for row in _PROGRAM},
-    Prefix.DAEMON: {row.verb: row for row in _DAEMON},
+    Prefix.DAEMON: {row.verb: row if row.role is not None else replace(row, role=Role.ADMIN) for row in _DAEMON},
 }
 
 #: What people may say in full; they may shorten the rest.

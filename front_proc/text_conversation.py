@@ -12,11 +12,13 @@ from typing import Protocol
 
 import msgspec
 
+from front_proc.access import Denied
 from front_proc.events import RQS, SERVICE_REQUEST
 from front_proc.front import Front
 from front_proc.locks import LockKind
 from front_proc.sessions import VI_ATTR_TERMCHAR, VI_ATTR_TERMCHAR_EN, VI_ATTR_TMO_VALUE, Client, Session
 from front_proc.spool import Spool
+from front_proc.text_access import judge, on_record
 from front_proc.text_commands import (
     PERSONS_NAMES,
     Arguments,
@@ -30,7 +32,7 @@ from front_proc.text_commands import (
 )
 from front_proc.text_framing import LINE_LIMIT, Request, RequestReader
 from front_proc.text_long_messages import Answer, spooled
-from front_proc.tickets import Outcome, Ticket, drop, printable
+from front_proc.tickets import Outcome, Ticket, drop
 from instrument_proc.pipe import Argument
 from pyvisa_daemon.errors import Effect, Failure
 from pyvisa_daemon.program_message import count_answers
@@ -43,7 +45,10 @@ READ_AHEAD = LINE_LIMIT + 2
 
 #: What is answered while the daemon stops, and what whoever came when there was no room may ask for besides `.!.`.
 _WHILE_STOPPING = frozenset({"ping", "status", "end_daemon"})
-_WITHOUT_ROOM = frozenset({"ping", "status", "hello", "help"})
+_WITHOUT_ROOM = frozenset({"ping", "status", "hello", "help", "auth"})
+
+#: What ends the connection with its reply.
+_LAST = frozenset({"AUTH_FAILED", "TOO_MANY_CLIENTS"})
 
 
 class Line(Protocol):
@@ -82,7 +87,7 @@ class Conversation:
         self.is_tagged = False
         self._line = line
         self._loop = asyncio.get_running_loop()
-        self._reader = RequestReader(takes_block)
+        self._reader = RequestReader(self._takes_block)
         self._sessions: dict[str, Session] = {}
         self._terminations: dict[Session, tuple[bytes, bytes]] = {}
         #: The sessions that wait for service requests, or did: set when one has come.
@@ -132,6 +137,10 @@ class Conversation:
         # What there is of a long message must go now: whatever else refers to this may be garbage that is found late.
         self._request = self._task = None
         self._reader = RequestReader(takes_block)
+
+    def _takes_block(self, line: bytes) -> bool:
+        """A block may be long: nothing of one is kept for who may do nothing."""
+        return takes_block(line) and not self.client.is_stranger
 
     # Requests, one at a time.
 
@@ -261,14 +270,16 @@ class Conversation:
         return tag + reply + request.terminator
 
     async def _serve(self, request: Request) -> None:
-        is_failed = self._has_ticket = self._is_on_record = False
+        is_failed = is_last = self._has_ticket = self._is_on_record = False
         began = self._loop.time()
         try:
             reply = await self._reply(request)
         except Failure as failure:
             is_failed = True
             reply = error_line(failure)
-            self._note(request, began, failure.token, failure.effect)
+            is_last = failure.token in _LAST
+            if not isinstance(failure, Denied):
+                self._note(request, began, failure.token, failure.effect)
         except Exception as error:  # a fault of ours must cost this client one error line, and nobody else anything
             self.front.note_fault(error)
             is_failed = True
@@ -282,13 +293,17 @@ class Conversation:
             await self._line.sent()  # one reply at a time: who does not read gets no more
         else:
             await self._send_long(request, reply)
+        if is_last:
+            self._is_over = True
+            self._line.end()
+            return
         self._request = self._task = None
         self._go_on()
 
     def _note(self, request: Request, began: float, outcome: str, effect: Effect) -> None:
         """Put on record what no ticket does: commands for the daemon, and what came to no instrument."""
         if not self._has_ticket:
-            command = printable(request.line)
+            command = on_record(request.line)
             self.front.note_command(self.client, command, outcome, effect, self._loop.time() - began)
 
     def _go_on(self) -> None:
@@ -300,8 +315,7 @@ class Conversation:
     async def _reply(self, request: Request) -> bytes | Iterable[bytes]:
         parse_line = self._parse if request.block is None else parse_before_block
         prefix, row, arguments = parse_line(request.line)
-        if prefix is Prefix.DAEMON and not self.client.is_loopback:
-            raise Failure("FORBIDDEN", "commands for the daemon are accepted from its own machine only")
+        await judge(self, row, arguments, request.line)
         if prefix is Prefix.PERSON:
             self._saw_person = True
         if self.front.is_stopping and row.verb not in _WHILE_STOPPING:

@@ -13,8 +13,10 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
+from front_proc.access import COMES_FIRST, Denied
 from front_proc.front import Front
 from front_proc.locks import LockKind
+from front_proc.rights import Role
 from front_proc.sessions import VI_ATTR_RSRC_LOCK_STATE, VI_TMO_INFINITE, Client, Session
 from front_proc.spool import Spool
 from front_proc.text_conversation import Line
@@ -37,6 +39,9 @@ AHEAD_LIMIT = 1 << 20
 
 #: Sessions that one connection may have open; as many writes may be under way.
 SESSION_LIMIT = 1000
+
+#: Bytes of a stranger's hello.
+HELLO_LIMIT = 1 << 14
 
 #: viOpen's access modes (VPP-4.3, 4.3.1), of which the lock is one part.
 _LOCK_BITS, _ACCESS_MODES = 0b011, range(8)
@@ -80,6 +85,9 @@ class WireConversation:
         self._frames = FrameReader()
         self._is_welcome = False
         self._is_over = False
+        self._heard_of_stranger = 0
+        #: Judges a token that is not known.
+        self._checking: asyncio.Task[None] | None = None
         self._sessions: dict[int, Session] = {}
         self._last_session = 0
         #: Writes whose end has not come, by request; None for one that cannot be kept.
@@ -93,6 +101,11 @@ class WireConversation:
 
     def received(self, data: bytes) -> None:
         """More bytes from the client."""
+        if self._client.is_stranger:
+            self._heard_of_stranger += len(data)
+            if self._heard_of_stranger > HELLO_LIMIT:
+                self._refuse(Failure("BAD_PROTOCOL", f"a hello has at most {HELLO_LIMIT} bytes"))
+                return
         try:
             for message in self._frames.feed(data):
                 if self._is_over:
@@ -111,13 +124,18 @@ class WireConversation:
         self._is_over = True
         for task in tuple(self._tasks.values()):
             task.cancel()
+        if self._checking is not None:
+            self._checking.cancel()
         for spool in self._spools.values():
             if spool is not None:
                 spool.close()
         self._spools.clear()
 
     def _refuse(self, failure: Failure) -> None:
-        self._front.audit.record("rejected", **self._client.who(), outcome=failure.token, error=failure.text)
+        if self._is_over:
+            return
+        if not isinstance(failure, Denied):
+            self._front.audit.record("rejected", **self._client.who(), outcome=failure.token, error=failure.text)
         self._send(wire.Refused(failure.token, failure.text))
         self._is_over = True
         self._line.end()
@@ -148,6 +166,33 @@ class WireConversation:
             text = f"the daemon speaks version {mine} of the wire, the client {theirs}"
             self._refuse(Failure("BAD_VERSION", f"{text}: update pyvisa-daemon on the {older}"))
             return
+        shown = hello.credentials.get("token")
+        try:
+            is_known = shown is None or self._front.access.recognises(self._client, shown)
+        except Failure as failure:
+            self._refuse(failure)
+            return
+        if shown is not None and not is_known:
+            self._checking = asyncio.get_running_loop().create_task(self._check(hello, shown))
+        elif self._client.is_stranger:
+            self._refuse(Failure("FORBIDDEN", COMES_FIRST))
+        else:
+            self._let_in(hello)
+
+    async def _check(self, hello: wire.Hello, shown: str) -> None:
+        """Of a token that is not known, or not yet. Until that is clear the client has nothing to say."""
+        try:
+            await self._front.access.check(self._client, shown)
+        except Failure as failure:
+            self._refuse(failure)
+        except Exception as error:  # a fault of ours must not leave the client waiting
+            self._front.note_fault(error)
+            self._refuse(Failure("INTERNAL_ERROR"))
+        else:
+            if not self._is_over:
+                self._let_in(hello)
+
+    def _let_in(self, hello: wire.Hello) -> None:
         self._is_welcome = True
         self._client.introduce(hello.name or hello.program)
         self._send(wire.Welcome(wire.VERSION, wire.FEATURES, __version__, os.getpid()))
@@ -280,6 +325,7 @@ class WireConversation:
         try:
             if self._front.is_stopping:
                 raise Failure("SHUTTING_DOWN")
+            await self._judge(request)
             status, value = await _TASKS[type(request)](self, request)
         except Failure as error:
             failure = error
@@ -290,10 +336,20 @@ class WireConversation:
             self._send(wire.Reply(request.id, status, value))
             return
         self._fail(request.id, failure)
-        if isinstance(request, wire.Lock):
+        if isinstance(request, wire.Lock) or isinstance(failure, Denied):
             return  # on record already
         command = f"{type(request).__name__.lower()} {getattr(request, 'resource', '')}".rstrip()
         self._front.note_command(self._client, command, failure.token, failure.effect, loop.time() - began)
+
+    async def _judge(self, request: Any) -> None:
+        """May this client have the resource that the request names? Raises Denied."""
+        role, rights = ROLES.get(type(request), Role.NONE), self._client.rights
+        if rights.is_unlimited or not role or isinstance(request, wire.ListResources | wire.Find):
+            return  # the last two leave out what the client may not see
+        resource = await self._front.canonical(request.resource)
+        if not rights.suffices(role, resource):
+            command = f"{type(request).__name__.lower()} {request.resource}"
+            raise self._front.access.denied(self._client, resource, command, role)
 
     async def _open(self, request: wire.Open) -> "_Answer":
         if request.access_mode not in _ACCESS_MODES or request.access_mode & _LOCK_BITS == _LOCK_BITS:
@@ -333,13 +389,19 @@ class WireConversation:
         return outcome.status, outcome.value if isinstance(outcome.value, str) else None
 
     async def _list(self, _: wire.ListResources) -> "_Answer":
-        return 0, list(await self._front.list_resources())
+        return 0, [name for name in await self._front.list_resources() if self._client.rights.sees(name)]
 
     async def _resolve(self, request: wire.Resolve) -> "_Answer":
         return 0, await self._front.canonical(request.resource)
 
     async def _find(self, request: wire.Find) -> "_Answer":
-        return 0, await self._front.find(request.resource)
+        found = await self._front.find(request.resource)
+        rights = self._client.rights
+        if found != "unknown" and not (
+            rights.is_unlimited or rights.sees(await self._front.canonical(request.resource))
+        ):
+            found = "unknown"
+        return 0, found
 
 
 def _go_on() -> None:
@@ -379,4 +441,13 @@ _TASKS: dict[type[Any], Callable[[WireConversation, Any], Awaitable[_Answer]]] =
     wire.ListResources: WireConversation._list,
     wire.Resolve: WireConversation._resolve,
     wire.Find: WireConversation._find,
+}
+
+#: What a request takes, on the resource that it names. Those that name a session take nothing more: it could be opened.
+ROLES: dict[type[Any], Role] = {
+    wire.Hello: Role.OBSERVE,
+    wire.ListResources: Role.OBSERVE,
+    wire.Resolve: Role.OBSERVE,
+    wire.Find: Role.OBSERVE,
+    wire.Open: Role.USE,
 }

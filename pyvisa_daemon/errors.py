@@ -42,6 +42,7 @@ _VISA = {
     "VI_ERROR_NSUP_OPER": -1073807257,
     "VI_ERROR_NIMPL_OPER": -1073807231,
     "VI_ERROR_CONN_LOST": -1073807194,
+    "VI_ERROR_NPERMISSION": -1073807192,
     "VI_ERROR_ALLOC": -1073807300,
     "VI_ERROR_SESN_NLOCKED": -1073807204,
     "VI_ERROR_INV_LOCK_TYPE": -1073807328,
@@ -88,7 +89,8 @@ def _rows() -> dict[str, ErrorKind]:
         ("WRITE_FAILED", "VI_ERROR_ABORT", "not executed: the write that it follows failed"),
         ("TOO_MANY_CLIENTS", "VI_ERROR_ALLOC", "the daemon serves as many clients as it may"),
         ("SHUTTING_DOWN", "VI_ERROR_CONN_LOST", "the daemon is stopping, or drains"),
-        ("FORBIDDEN", "VI_ERROR_RSRC_BUSY", "this client may not do that"),
+        ("FORBIDDEN", "VI_ERROR_NPERMISSION", "this client may not do that"),
+        ("AUTH_FAILED", "VI_ERROR_NPERMISSION", "no such token, or none any more; the connection is closed"),
         ("START_FAILED", "VI_ERROR_SYSTEM_ERROR", "no process could be started for the instrument"),
         ("INTERNAL_ERROR", "VI_ERROR_SYSTEM_ERROR", "a fault of the daemon's own; its log has the details"),
     ]

@@ -37,6 +37,7 @@ from pyvisa_daemon.framing import PIECE_SIZE
 from pyvisa_daemon.opened import ANY_HOST, NOT_BEGUN, OpenSession, Unsent, succeeded
 from pyvisa_daemon.program_message import contains_query
 from pyvisa_daemon.refusals import DaemonIOError, refuse, refusing_the_rest
+from pyvisa_daemon.tokens import without_tokens
 from pyvisa_daemon.version import __version__
 
 #: Bytes that `read_to_file` holds at a time.
@@ -71,7 +72,7 @@ class DaemonVisaLibrary(EventFunctions):
 
     @staticmethod
     def get_debug_info() -> DebugInfo:
-        return {"Version": __version__, "Known hosts": ", ".join(hosts.tryIps)}
+        return {"Version": __version__, "Known hosts": without_tokens(", ".join(hosts.tryIps))}
 
     # Resource managers and sessions.
 

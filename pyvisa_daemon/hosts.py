@@ -8,6 +8,7 @@ a name server that does not answer is not waited for any longer.
 
 import contextlib
 import os
+import re
 import socket
 import sys
 import threading
@@ -16,12 +17,14 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import NamedTuple
 
+from pyvisa_daemon import credentials
 from pyvisa_daemon.channel import Channel
 from pyvisa_daemon.errors import Failure
 from pyvisa_daemon.exchange import Pending
 from pyvisa_daemon.framing import FrameError, FrameReader
 from pyvisa_daemon.inbox import RECEIVE_SIZE
 from pyvisa_daemon.sockets import is_ready
+from pyvisa_daemon.tokens import without_tokens
 from pyvisa_daemon.wire import (
     FEATURES,
     FOUND,
@@ -44,13 +47,22 @@ DEFAULT_PORT = 1340
 KNOCK_LIMIT = 1.0
 CONNECT_LIMIT = 5.0
 
+#: Seconds more for the hello of a daemon that is shown a token: it is in no hurry to refuse a wrong one.
+VERDICT_TIME = 3.0
+
 #: Seconds for an answer to Find: the daemon may have to look for instruments first.
 FIND_LIMIT = 6.0
+
+#: What may stand behind the `?` of an entry.
+OPTIONS = ("token_file",)
+
+#: Of errors: what a daemon says to whom it does not know.
+NOT_KNOWN = frozenset({"FORBIDDEN", "AUTH_FAILED"})
 
 #: How a daemon refuses whom it did not let speak.
 TEXT_REFUSAL = b".#.error "
 
-#: The hosts that are asked, in this order, each `host[:port]`. Change it in place, or assign `client.tryIps`.
+#: The hosts that are asked, in this order, each `host[:port][?options]`. Change it in place, or assign `client.tryIps`.
 tryIps = [host.strip() for host in os.environ.get("PYVISA_DAEMON_HOSTS", "").split(",") if host.strip()]  # noqa: N816
 tryIps = tryIps or ["127.0.0.1"]  # noqa: N816 - the name is the original's
 
@@ -59,25 +71,74 @@ _KEEPALIVE = (("TCP_KEEPIDLE", 15), ("TCP_KEEPALIVE", 15), ("TCP_KEEPINTVL", 5),
 
 
 class Address(NamedTuple):
-    """Where a daemon listens. As text it is what `parse` reads."""
+    """Where a daemon listens, and what there is to know for talking to it. As text it is what `parse` reads."""
 
     host: str
     port: int
+    #: Pairs of a row of OPTIONS and its value.
+    options: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def place(self) -> str:
+        """`host:port`, for people."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        options = "&".join(f"{name}={_escaped(value)}" for name, value in self.options)
+        return f"{self.place}?{options}" if options else self.place
+
+
+class RefusedError(ConnectionError):
+    """The daemon is there, and does not let us in without a token, or with this one."""
 
 
 class Finding(NamedTuple):
-    """What the live daemon at `address` says of a resource: one of `wire.FOUND`."""
+    """What the live daemon at `address` says of a resource: one of `wire.FOUND`, or REFUSED."""
 
     address: Address
     found: str
 
 
+#: Of a daemon that does not let us in.
+REFUSED = "refused"
+
+
 def parse(entry: str) -> Address:
-    """`host`, `host:port`, `[IPv6]` or `[IPv6]:port`. Raises ValueError naming the entry."""
-    text = entry.strip()
+    """`host`, `host:port`, `[IPv6]` or `[IPv6]:port`; then `?`, and options separated by `&`. Raises ValueError naming
+    the entry."""
+    text, mark, query = entry.strip().partition("?")
+    address = _place(text, entry if not mark else text)
+    return address._replace(options=_options(query, without_tokens(text))) if mark else address
+
+
+def _options(query: str, place: str) -> tuple[tuple[str, str], ...]:
+    """What stands behind the `?`. An error repeats nothing of it but a name: it may be a token."""
+    options: dict[str, str] = {}
+    for option in query.split("&"):
+        name, equals, value = option.partition("=")
+        if name == "token":
+            raise ValueError(
+                f"{place}?token=... is not accepted: a specification is shown in many places, and logged. Put the "
+                f"token into a file of its own, for you only, and write {place}?token_file=PATH"
+            )
+        if name not in OPTIONS or not equals or name in options:
+            shown = without_tokens(repr(name)) if equals else "what stands there"
+            raise ValueError(f"{place}?...: {shown} is no option, or is there twice: KEY=VALUE, KEY one of {OPTIONS}")
+        options[name] = _unescaped(value)
+    return tuple(options.items())
+
+
+def _escaped(value: str) -> str:
+    """What has a meaning in an entry or a list of them: as in a URL."""
+    return "".join(f"%{ord(c):02X}" if c in "%&,?" or (c.isspace() and c < "\x80") else c for c in value)
+
+
+def _unescaped(value: str) -> str:
+    return re.sub("%([0-9A-Fa-f]{2})", lambda found: chr(int(found[1], 16)), value)
+
+
+def _place(text: str, entry: str) -> Address:
+    text = text.strip()
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         colon, port = rest[:1], rest[1:]
@@ -90,7 +151,8 @@ def parse(entry: str) -> Address:
     if colon:
         is_sound = is_sound and port.isascii() and port.isdigit() and 0 < int(port) < 65536
     if not host or not is_sound or any(c.isspace() for c in host):
-        raise ValueError(f"{entry!r} names no daemon: expected host or host:port, such as labpc:{DEFAULT_PORT}")
+        shown = without_tokens(repr(entry))
+        raise ValueError(f"{shown} names no daemon: expected host or host:port, such as labpc:{DEFAULT_PORT}")
     return Address(host, int(port) if colon else DEFAULT_PORT)
 
 
@@ -101,20 +163,23 @@ def introduction() -> tuple[str, str]:
 
 
 def connect(address: Address, limit: float = CONNECT_LIMIT) -> Channel:
-    """A channel to the daemon at `address`, within `limit` seconds. Raises ConnectionError, which says what to do."""
+    """A channel to the daemon at `address`, within `limit` seconds, or VERDICT_TIME more if there is a token to show.
+    Raises ConnectionError, which says what to do."""
     deadline = monotonic() + limit
+    credential = credentials.credential_for(dict(address.options))
     try:
-        connection = socket.create_connection(address, limit)
+        connection = socket.create_connection(address[:2], limit)
     except (OSError, UnicodeError) as error:  # UnicodeError: there can be no such name
         raise ConnectionError(
-            f"no instrument daemon answers at {address} ({error}); start one there or correct the address"
+            f"no instrument daemon answers at {address.place} ({error}); start one there or correct the address"
         ) from error
     with contextlib.ExitStack() as unless_welcome:
         unless_welcome.callback(connection.close)
         try:
-            channel = _greet(connection, address, deadline)
+            channel = _greet(connection, address, credential, deadline)
         except (FrameError, DecodeError) as error:
-            raise ConnectionError(f"what listens at {address} is no instrument daemon; correct the address") from error
+            text = f"what listens at {address.place} is no instrument daemon; correct the address"
+            raise ConnectionError(text) from error
         unless_welcome.pop_all()
     return channel
 
@@ -132,32 +197,41 @@ def first_live() -> Channel:
 
 def ask(request: Callable[[Channel], Pending], limit: float) -> list[tuple[Address, Reply | None]]:
     """The replies of all live hosts to `request`, in the order of `tryIps`; None where none came in `limit` seconds."""
-    replies: list[tuple[Address, Reply | None]] = []
+    return [(visit.address, reply) for visit, reply in _asked(request, limit) if visit.channel is not None]
+
+
+def _asked(request: Callable[[Channel], Pending], limit: float) -> list[tuple["_Visit", Reply | None]]:
+    """All visits, and the replies of those who are alive. The channels are closed by then."""
+    replies: list[tuple[_Visit, Reply | None]] = []
     with contextlib.ExitStack() as afterwards:
         visits = list(_knock(request))
         for visit in visits:
             if visit.channel is not None:
                 afterwards.callback(visit.channel.close)
         deadline = monotonic() + limit
-        for address, channel, pending, _ in visits:
-            if channel is not None and pending is not None:
-                reply = None
+        for visit in visits:
+            reply = None
+            if visit.channel is not None and visit.pending is not None:
                 with contextlib.suppress(Failure):
-                    reply = channel.wait(pending, max(0.0, deadline - monotonic()))
-                replies.append((address, reply))
+                    reply = visit.channel.wait(visit.pending, max(0.0, deadline - monotonic()))
+            replies.append((visit, reply))
     return replies
 
 
 def find(resource: str) -> list[Finding]:
     """What each live daemon says of `resource`, in the order of `tryIps`. No daemon opens anything for that.
 
-    A failed answer counts as `unknown`: the daemon is there, so opening will show what is wrong.
+    A failed answer counts as `unknown`: the daemon is there, so opening will show what is wrong. So it will where the
+    daemon does not let us in: that is REFUSED.
     """
-    answers = ask(lambda channel: channel.start(Find, resource), FIND_LIMIT)
-    return [
-        Finding(address, str(reply.value) if reply is not None and reply.value in FOUND else "unknown")
-        for address, reply in answers
-    ]
+    findings = []
+    for visit, reply in _asked(lambda channel: channel.start(Find, resource), FIND_LIMIT):
+        if visit.channel is not None:
+            found = str(reply.value) if reply is not None and reply.value in FOUND else "unknown"
+            findings.append(Finding(visit.address, found))
+        elif visit.is_refused:
+            findings.append(Finding(visit.address, REFUSED))
+    return findings
 
 
 class _Visit(NamedTuple):
@@ -167,6 +241,7 @@ class _Visit(NamedTuple):
     channel: Channel | None
     pending: Pending | None
     reason: str
+    is_refused: bool = False
 
 
 def _knock(request: Callable[[Channel], Pending] | None) -> Generator[_Visit, None, None]:
@@ -175,14 +250,15 @@ def _knock(request: Callable[[Channel], Pending] | None) -> Generator[_Visit, No
     doors: list[tuple[Address, SimpleQueue[_Visit]]] = [(parse(entry), SimpleQueue()) for entry in tryIps]
     for address, door in doors:
         arguments = (address, request, door, is_over)
-        threading.Thread(target=_visit, args=arguments, name=f"asking {address}", daemon=True).start()
-    deadline = monotonic() + KNOCK_LIMIT
+        threading.Thread(target=_visit, args=arguments, name=f"asking {address.place}", daemon=True).start()
+    began = monotonic()
     try:
         for address, door in doors:
+            limit = KNOCK_LIMIT + (VERDICT_TIME if credentials.is_there(dict(address.options)) else 0.0)
             try:
-                yield door.get(timeout=max(0.0, deadline - monotonic()))
+                yield door.get(timeout=max(0.0, began + limit - monotonic()))
             except Empty:
-                yield _Visit(address, None, None, f"{address} did not answer within {KNOCK_LIMIT:.0f} s")
+                yield _Visit(address, None, None, f"{address.place} did not answer within {limit:.0f} s")
     finally:
         is_over.set()
         for _, door in doors:
@@ -203,7 +279,7 @@ def _visit(
             channel.close()
             door.put(_Visit(address, None, None, error.text))
     except ConnectionError as error:
-        door.put(_Visit(address, None, None, str(error)))
+        door.put(_Visit(address, None, None, str(error), isinstance(error, RefusedError | credentials.CredentialError)))
     if is_over.is_set():
         _turn_away(door)
 
@@ -216,14 +292,17 @@ def _turn_away(door: "SimpleQueue[_Visit]") -> None:
             visit.channel.close()
 
 
-def _greet(connection: socket.socket, address: Address, deadline: float) -> Channel:
+def _greet(
+    connection: socket.socket, address: Address, credential: credentials.Credential | None, deadline: float
+) -> Channel:
     """Our hello and the daemon's answer. Raises ConnectionError, FrameError, DecodeError."""
     _tune(connection)
-    hello = Hello(VERSION, FEATURES, *introduction(), os.getpid())
+    if credential is not None:
+        deadline += VERDICT_TIME
     frames = FrameReader()
     complete: list[bytes] = []
     try:
-        connection.send(MAGIC + encode(hello))  # much less than an empty send buffer takes
+        connection.send(MAGIC + _hello(credential))  # much less than an empty send buffer takes
         while not complete:
             if not is_ready(connection, False, max(0.0, deadline - monotonic())):
                 raise TimeoutError("nothing comes back; is the daemon stopped or stuck?")
@@ -234,22 +313,39 @@ def _greet(connection: socket.socket, address: Address, deadline: float) -> Chan
                 raise ConnectionRefusedError(data.decode(errors="replace").removeprefix(".#.error ").strip())
             complete = frames.feed(data)
     except OSError as error:
-        raise ConnectionError(f"no hello from what listens at {address}: {error}") from error
-    _judge(decode_answer(complete[0]), address)
+        raise ConnectionError(f"no hello from what listens at {address.place}: {error}") from error
+    _judge(decode_answer(complete[0]), address, credential)
     return Channel(connection, str(address))
 
 
-def _judge(answer: Answer, address: Address) -> None:
+def _hello(credential: credentials.Credential | None) -> bytes:
+    shown = {} if credential is None else {"token": credential.token}
+    return encode(Hello(VERSION, FEATURES, *introduction(), os.getpid(), shown))
+
+
+def refusal(address: Address, token: str, text: str, credential: credentials.Credential | None) -> RefusedError:
+    """To be raised when the daemon does not know us: says what to do, and nothing of the token itself."""
+    if credential is None:
+        return RefusedError(f"the daemon at {address.place} wants a token ({token}): {credentials.advice()}")
+    return RefusedError(
+        f"the daemon at {address.place} does not take the token of {credential.source} ({token}: {text}); ask its "
+        "operator for another"
+    )
+
+
+def _judge(answer: Answer, address: Address, credential: credentials.Credential | None) -> None:
     match answer:
         case Welcome(version=version) if version == VERSION:
             return
         case Welcome(version=version):
             reason = f"it speaks version {version} of the wire and this program {VERSION}; upgrade the older one"
+        case Refused(token=token, text=text) if token in NOT_KNOWN:
+            raise refusal(address, token, text, credential)
         case Refused(token=token, text=text):
             reason = f"{token}: {text}"
         case _:
             reason = "it answers without a hello"
-    raise ConnectionError(f"the daemon at {address} cannot be used: {reason}")
+    raise ConnectionError(f"the daemon at {address.place} cannot be used: {reason}")
 
 
 def _tune(connection: socket.socket) -> None:

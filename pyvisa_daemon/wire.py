@@ -42,7 +42,7 @@ class _Message(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fiel
 
 
 class Hello(_Message, tag="hello", frozen=True):
-    """Who speaks. `credentials` has room for what later proves it; empty today."""
+    """Who speaks. `credentials` proves it, by a `token` where there are tokens."""
 
     version: int
     features: tuple[str, ...] = ()

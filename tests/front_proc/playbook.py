@@ -28,6 +28,7 @@ from front_proc.limits import DEFAULTS as LIMITS
 from front_proc.resource import Resource
 from front_proc.resource_settings import DEFAULTS as DEFAULT_SETTINGS
 from front_proc.resource_settings import EffectiveSettings
+from front_proc.rights import EVERYTHING
 from front_proc.service import Service
 from front_proc.sessions import (
     VI_ATTR_SEND_END_EN,
@@ -429,7 +430,7 @@ class Stage:
         return self.resource.keeper.state
 
     def client(self, name: str = "") -> Client:
-        return Client(f"10.0.0.9:{len(self.children)}", name=name)
+        return Client(f"10.0.0.9:{len(self.children)}", name=name, rights=EVERYTHING)
 
     def asks_to_open(self, client: Client | None = None) -> "asyncio.Task[Session]":
         return self.start(self.resource.open(client or self.client()))

@@ -3,6 +3,7 @@
 import pytest
 
 from front_proc.admission import DESCRIPTOR_RESERVE, RESERVE, Admission
+from front_proc.rights import EVERYTHING
 from front_proc.sessions import Client
 
 LIMIT = 3
@@ -20,7 +21,7 @@ class Door:
 
     def comes(self, *, is_loopback=True, descriptor=20):
         """The client, or None if it was not let in."""
-        client = Client("10.0.0.9:1", is_loopback=is_loopback)
+        client = Client("10.0.0.9:1", is_loopback=is_loopback, rights=EVERYTHING)
         return client if self.admission.admit(client, descriptor, DESCRIPTORS) else None
 
     def may_work(self, client):

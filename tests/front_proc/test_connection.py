@@ -10,6 +10,7 @@ import pytest
 from front_proc import peer as peer_module
 from front_proc.connection import LOOK_TIME, OUTPUT_LIMIT, SECOND_LOOK, STALL_TIME, Connection
 from front_proc.limits import DEFAULTS as LIMITS
+from front_proc.rights import ByAddress, networks
 from front_proc.text_conversation import READ_AHEAD
 from pyvisa_daemon import wire
 from tests.front_proc.playbook import FakeAudit
@@ -77,6 +78,7 @@ class FakeFront:
         self.is_full = self.is_short = False
         self.is_stopping = False
         self.known = asyncio.Event()
+        self.access = ByAddress(allow=networks("10.0.0.0/8"))
 
     def admit(self, client, descriptor):
         if self.is_full and not client.is_loopback:

@@ -12,6 +12,7 @@ from front_proc.lifecycle import State
 from front_proc.limits import DEFAULTS as LIMITS
 from front_proc.pool import Pool
 from front_proc.resource_settings import read_rows
+from front_proc.rights import EVERYTHING
 from front_proc.sessions import Client
 from front_proc.setting_values import SettingsError
 from front_proc.settings import read_settings
@@ -89,7 +90,7 @@ def front(make_front):
 
 
 def joined(front, is_loopback=True):
-    client = Client("127.0.0.1:1", is_loopback=is_loopback)
+    client = Client("127.0.0.1:1", is_loopback=is_loopback, rights=EVERYTHING)
     assert front.admit(client)
     return client
 
@@ -104,10 +105,10 @@ def opens(stage, front, client, name=NAME):
 def test_front_admits_a_thousand_clients_and_some_from_loopback(front):
     """Those look and stop; then it is full for them too. Who leaves makes room."""
     clients = [joined(front, is_loopback=False) for _ in range(LIMITS.clients)]
-    assert not front.admit(Client("10.0.0.9:1"))
+    assert not front.admit(Client("10.0.0.9:1", rights=EVERYTHING))
     for _ in range(RESERVE):
         joined(front)
-    assert not front.admit(Client("127.0.0.1:1", is_loopback=True))
+    assert not front.admit(Client("127.0.0.1:1", is_loopback=True, rights=EVERYTHING))
     for client in clients[:10]:
         front.leave(client)
     joined(front, is_loopback=False)

@@ -552,13 +552,16 @@ def test_description_names_who_has_the_lock_and_never_the_key(door, bob):
     door.locks_exclusively(bob, 5.0)
     assert door.locks.describe() == {
         "kind": "shared",
-        "holders": [{"client": "10.0.0.7:40000", "name": "ann"}, {"client": "10.0.0.8:40000", "name": ""}],
+        "holders": [
+            {"client": "10.0.0.7:40000", "name": "ann", "user": ""},
+            {"client": "10.0.0.8:40000", "name": "", "user": ""},
+        ],
         "waiting": 1,
     }
     door.locks_exclusively(cid)
     assert door.locks.describe() == {
         "kind": "exclusive",
-        "holders": [{"client": "10.0.0.8:40000", "name": ""}],
+        "holders": [{"client": "10.0.0.8:40000", "name": "", "user": ""}],
         "waiting": 1,
     }
 

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from front_proc.limits import DEFAULTS as LIMITS
 from front_proc.resource_settings import ResourceSettings
+from front_proc.rights import Loopback
 from front_proc.setting_values import SettingsError
 from front_proc.settings import OPTIONS, Settings, parser, read_settings
 from tests.support.daemon import ROOT
@@ -27,9 +29,13 @@ VALUES = {
     "audit-log": ("/tmp/audit", '"/tmp/audit"', Path("/tmp/audit")),
     "linger": ("0", "0", 0.0),
     "grace": ("1.5", "1.5", 1.5),
+    "token-file": ("/tmp/tokens", '"/tmp/tokens"', Path("/tmp/tokens")),
+    "allow": ("10.0.0.0/8, ::1", '["10.0.0.0/8", "::1"]', (ip_network("10.0.0.0/8"), ip_network("::1"))),
+    "loopback": ("token", '"token"', Loopback.TOKEN),
+    "lan": (None, "true", True),
 }
 OTHER = {"host": "::1", "port": "1", "linger": "3", "grace": "4", "run-dir": "/tmp/other", "audit-log": "/tmp/b"}
-OTHER["visa-library"] = "@ivi"
+OTHER |= {"visa-library": "@ivi", "token-file": "/tmp/c", "allow": "10.0.0.1", "loopback": "admin"}
 
 #: option -> values that are refused, as typed and in TOML.
 WRONG = {
@@ -42,6 +48,10 @@ WRONG = {
     "audit-log": ([""], ["false"]),
     "linger": (["-1", "inf", "nan", "soon"], ["-1", "inf", "nan", '"60"', "true"]),
     "grace": (["-0.1", "1e999", ""], ["-1", '"2"']),
+    "token-file": (["", "~no-such-user/tokens"], ["1", '""']),
+    "allow": (["", "10.0.0.1/8", "labpc", "10.0.0.0/33"], ["10", "[10]", '["10.0.0.1/8"]', '[["::1"]]']),
+    "loopback": (["", "use", "ADMIN"], ["true", "1", '"none"', "[]"]),
+    "lan": ([], ["1", '"yes"']),
 }
 
 names = pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)

@@ -8,6 +8,7 @@ import asyncio
 import pytest
 
 from front_proc.limits import DEFAULTS as LIMITS
+from front_proc.rights import EVERYTHING
 from front_proc.sessions import Client
 from front_proc.text_conversation import READ_AHEAD, SILENCE, Conversation
 from pyvisa_daemon.errors import Failure
@@ -89,10 +90,10 @@ class FakeFront:
 class Peer:
     """Somebody at the other end."""
 
-    def __init__(self, stage, *, is_loopback=True, front=None):
+    def __init__(self, stage, *, is_loopback=True, front=None, rights=EVERYTHING):
         self._stage = stage
         self.line, self.front = FakeLine(), front or FakeFront()
-        self.client = Client("10.0.0.9:1", "text", is_loopback=is_loopback)
+        self.client = Client("10.0.0.9:1", "text", is_loopback=is_loopback, rights=rights)
         self.conversation = stage.result(self._begin())
 
     async def _begin(self):

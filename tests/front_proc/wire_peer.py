@@ -2,6 +2,7 @@
 
 import asyncio
 
+from front_proc.rights import EVERYTHING
 from front_proc.sessions import Client
 from front_proc.wire_conversation import WireConversation
 from pyvisa_daemon import wire
@@ -95,7 +96,7 @@ class Peer:
     def __init__(self, stage, spool_folder, *, ends=False):
         self._stage = stage
         self.line, self.front = FakeLine(), FakeFront(stage, spool_folder)
-        self.client = Client("10.0.0.9:1", "wire")
+        self.client = Client("10.0.0.9:1", "wire", rights=EVERYTHING)
         self.conversation = stage.result(self._begin())
         self.sends(wire.Hello(wire.VERSION, name="x" * 1000))
         self.sends(wire.Open(1, NAME, 0, 0))
