@@ -111,6 +111,7 @@ class Access:
         """The same while the daemon serves: a file that cannot be used changes nothing but the log and the audit. The
         clients are cut whose token is gone, or is good for something else."""
         async with self._reading:
+            before = self._tokens
             try:
                 if self._tokens and not self._file.exists():
                     self._seen = None
@@ -121,7 +122,8 @@ class Access:
                 self._log.put("trouble", {"error": text})
                 self._audit.record("tokens", count=len(self._tokens), error=text)
                 return
-            self._audit.record("tokens", count=len(self._tokens))
+            if before or self._tokens:
+                self._audit.record("tokens", count=len(self._tokens))
         now = {token.sha256: rights for token, rights in self._tokens.items() if token.is_good_on(self._today())}
         for client in tuple(self._clients):
             if client.token and now.get(client.token) != client.rights:

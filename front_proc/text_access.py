@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from front_proc.text_commands import Arguments, Command
     from front_proc.text_conversation import Conversation
 
-_VERB = b"auth"
+_VERB = "auth"
 
 
 async def auth(conversation: "Conversation", arguments: "Arguments") -> str:
@@ -34,11 +34,11 @@ def in_words(rights: Rights) -> str:
 def on_record(line: bytes) -> str:
     """A line as a record may have it: of an `auth` there is the verb, whatever is wrong with the rest."""
     prefix, rest = line[:3], line[3:]
-    word = rest.split(maxsplit=1)[:1]
-    said = word[0].lower() if word else b""
+    word = rest.decode("utf-8", "replace").split(maxsplit=1)[:1]
+    said = word[0].lower() if word else ""
     shortened = prefix == b"..." and said and _VERB.startswith(said)  # `...a` means something else, and says no more
     if said.startswith(_VERB) or shortened:
-        return printable(prefix + _VERB)
+        return printable(prefix + _VERB.encode())
     return printable(line)
 
 

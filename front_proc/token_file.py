@@ -104,19 +104,18 @@ _REQUIRED = ("name", "sha256", "role")
 def read_tokens(file: Path) -> tuple[Token, ...]:
     """All rows; none if there is no such file. Raises TokenFileError."""
     try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        # A pipe in its place would keep us waiting.
+        with open(file, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as opened:
+            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+                raise TokenFileError(f"{file} is no file")
+            refuse_if_open_to_others(opened.fileno(), file)
+            table = tomllib.loads(opened.read(SIZE_LIMIT).decode())
     except FileNotFoundError:
         return ()
     except OSError as error:
         raise TokenFileError(f"{file} cannot be read: {error.strerror}") from error
-    with open(descriptor, "rb") as opened:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise TokenFileError(f"{file} is no file")
-        refuse_if_open_to_others(descriptor, file)
-        try:
-            table = tomllib.loads(opened.read(SIZE_LIMIT).decode())
-        except ValueError as error:  # no TOML, or no UTF-8
-            raise TokenFileError(f"{file} is no TOML file: {error}") from error
+    except ValueError as error:  # no TOML, or no UTF-8
+        raise TokenFileError(f"{file} is no TOML file: {error}") from error
     return _rows(table, str(file))
 
 

@@ -88,3 +88,55 @@ def test_who_left_may_not_be_asked_twice(door):
     door.admission.leave(client)
     door.admission.leave(client)
     assert not door.admission.clients
+
+
+# Strangers.
+
+
+def stranger(door, *, is_loopback=False, descriptor=20):
+    client = Client("10.0.0.9:1", is_loopback=is_loopback)
+    return client if door.admission.admit(client, descriptor, DESCRIPTORS) else None
+
+
+def test_strangers_take_no_place_of_those_who_work():
+    """And none is taken for them by those."""
+    door = Door()
+    some = [stranger(door) for _ in range(10)]
+    assert all(some)
+    clients = [door.comes(is_loopback=False) for _ in range(LIMIT)]
+    assert all(clients)
+    assert door.comes(is_loopback=False) is None
+    assert stranger(door) is not None
+
+
+def test_oldest_stranger_makes_room_for_the_newest():
+    """So who connects and says nothing keeps nobody out."""
+    admission = Admission(LIMIT, strangers=2)
+    first, second, third = (Client(f"10.0.0.9:{number}") for number in range(3))
+    for client in (first, second):
+        assert admission.admit(client, 20, DESCRIPTORS)
+        assert admission.one_too_many() is None
+    assert admission.admit(third, 20, DESCRIPTORS)
+    assert admission.one_too_many() is first
+    admission.leave(first)
+    assert admission.one_too_many() is None
+
+
+def test_stranger_that_is_one_no_more_has_a_place_if_there_is_one():
+    """From loopback one of the reserve; from elsewhere it stays a stranger."""
+    door = Door()
+    strangers = [stranger(door) for _ in range(LIMIT + 1)]
+    assert [door.admission.recognise(client) for client in strangers] == [True] * LIMIT + [False]
+    assert door.may_work(strangers[0])
+    local = stranger(door, is_loopback=True)
+    assert door.admission.recognise(local)
+    assert not door.may_work(local)
+    door.admission.leave(strangers[0])
+    assert door.may_work(local)
+    assert not door.admission.recognise(strangers[-1])
+
+
+def test_stranger_is_let_in_only_while_there_are_descriptors():
+    door = Door()
+    assert stranger(door, descriptor=KEPT) is None
+    assert stranger(door, descriptor=KEPT - 1) is not None

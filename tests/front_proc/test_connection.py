@@ -363,3 +363,56 @@ def test_client_of_the_reserve_does_not_keep_it_by_saying_nothing(stage):
     assert silent.waits(LIMITS.line_time - 0.1) == b""
     assert silent.waits(0.2).startswith(b".#.error LINE_TIMEOUT effect=none ")
     assert looker.sends(b".#.ping\n") == b"pong\n"
+
+
+# Strangers: without rights by their address.
+
+
+@pytest.fixture
+def strange(stage):
+    """A client with none."""
+    return lambda: Peer(stage, peername=("192.0.2.7", 50000))
+
+
+def test_stranger_that_says_nothing_is_closed_after_the_time_of_a_line(strange):
+    peer = strange()
+    assert peer.waits(LIMITS.line_time - 0.1) == b""
+    assert peer.waits(0.2).startswith(b".#.error LINE_TIMEOUT effect=none ")
+    peer.waits(2)
+    assert peer.transport.is_closed
+
+
+def test_stranger_that_says_other_things_than_its_token_has_no_more_time(strange):
+    """However many lines it begins."""
+    peer = strange()
+    peer.front.access = None  # nobody is asked: these lines are wrong in themselves
+    for _ in range(3):
+        assert peer.sends(b".#.nonsense\n").startswith(b".#.error UNKNOWN_COMMAND ")
+        peer.waits(LIMITS.line_time / 4)
+    assert peer.waits(LIMITS.line_time / 4 + 0.1).startswith(b".#.error LINE_TIMEOUT effect=none ")
+
+
+def test_program_that_is_a_stranger_is_cut(strange):
+    """Nothing can be said to it that it would understand before it has said hello."""
+    peer = strange()
+    peer.sends(wire.MAGIC)
+    assert peer.waits(LIMITS.line_time + 0.1) == b""
+    assert peer.transport.is_aborted
+
+
+def test_client_that_is_cut_is_gone_at_once(stage):
+    """For whatever reason, which is on record."""
+    peer = Peer(stage)
+    [client] = peer.front.clients
+    client.cut("its token was taken away")
+    assert peer.transport.is_aborted
+    assert [record["error"] for record in peer.front.audit.of("rejected")] == ["its token was taken away"]
+    peer.connection.connection_lost(None)
+    client.cut("again")
+    assert len(peer.front.audit.of("rejected")) == 1
+
+
+def test_client_with_rights_by_its_address_has_all_the_time(stage):
+    peer = Peer(stage, peername=("10.0.0.7", 50000))
+    assert peer.waits(10 * LIMITS.line_time) == b""
+    assert peer.sends(b".#.ping\n") == b"pong\n"

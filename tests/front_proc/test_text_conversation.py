@@ -396,13 +396,6 @@ def test_tagged_mode_marks_every_reply(peer):
     assert peer.sends(b".#.mode plain\n") == b"plain\n"
 
 
-def test_commands_for_the_daemon_are_refused_from_elsewhere(stage):
-    """Loopback only."""
-    peer = Peer(stage, is_loopback=False)
-    assert peer.sends(b".!.end_daemon\n").startswith(b".#.error FORBIDDEN effect=none ")
-    assert peer.sends(b".!.status\n").startswith(b".#.error FORBIDDEN effect=none ")
-
-
 @pytest.mark.parametrize(
     ("line", "beginning"),
     [(b".#.ping", b"pong"), (b"...sta", b".#.error INTERNAL"), (b".#.hello", b"{"), (b"...help", b"ping")],
