@@ -299,7 +299,19 @@ def test_finished_command_is_in_the_audit_file_within_a_second(daemon, client):
     client.ask(".#.query_resource *IDN?")
     record = daemon.wait_for_audit(event="command")
     assert time.monotonic() - asked < 10  # generous: the promise is 1 s
-    fields = {"time", "client", "name", "user", "resource", "command", "outcome", "effect", "waited_ms", "ran_ms", "bytes"}
+    fields = {
+        "time",
+        "client",
+        "name",
+        "user",
+        "resource",
+        "command",
+        "outcome",
+        "effect",
+        "waited_ms",
+        "ran_ms",
+        "bytes",
+    }
     assert fields <= set(record)
     assert (record["resource"], record["outcome"], record["effect"]) == (MULTIMETER, "ok", "done")
     assert record["bytes"] == len(IDENTITY) + 1
