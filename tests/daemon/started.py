@@ -34,6 +34,7 @@ class BackgroundDaemon(Daemon):
 
     def __init__(self, run_dir: Path, *options: str, environment: dict[str, str] | None = None) -> None:
         self.run_dir = run_dir
+        self.token = ""
         self._marker = uuid.uuid4().hex
         self.started = start(
             "--daemonize",

@@ -29,6 +29,8 @@ class Link:
         # 198.18.0.0/15 is for tests of networks (RFC 2544); each link is a /30 of it.
         network = f"198.18.{number // 64 % 256}"
         self.here, self.there = f"{network}.{number % 64 * 4 + 1}", f"{network}.{number % 64 * 4 + 2}"
+        #: Both of them, for a daemon that lets them in.
+        self.network = [f"{network}.{number % 64 * 4}/30"]
         self.prefix = ("ip", "netns", "exec", self._space)
         self._far_port = f"port{number}"
         try:

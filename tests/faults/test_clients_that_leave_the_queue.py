@@ -133,7 +133,7 @@ def test_killed_netcat_is_seen_to_be_gone(bench):
 def test_killed_netcat_on_another_machine_is_seen_to_be_gone_when_its_kernel_forgets_it(make_bench):
     """Which takes a minute, but for two seconds here; before that it answers probes as if nothing were the matter."""
     with Link() as link:
-        bench = make_bench(limits={"silent-peer-time": 1}, settings={"host": "0.0.0.0"})
+        bench = make_bench(limits={"silent-peer-time": 1}, settings={"host": "0.0.0.0", "allow": link.network})
         instrument = bench.tcp()
         forgets = [*link.prefix, "sh", "-c", "echo 2 > /proc/sys/net/ipv4/tcp_fin_timeout"]
         subprocess.run(forgets, check=True)

@@ -38,8 +38,8 @@ def silence(request):
 
 
 @pytest.fixture
-def bench(make_bench, silence):
-    return make_bench(limits={"silent-peer-time": silence}, settings={"host": "0.0.0.0"})
+def bench(make_bench, silence, link):
+    return make_bench(limits={"silent-peer-time": silence}, settings={"host": "0.0.0.0", "allow": link.network})
 
 
 def is_given_up(bench, link, what, silence, cut_at):
@@ -103,7 +103,7 @@ def test_client_that_had_ended_its_input_is_given_up(bench, link, silence):
 @pytest.mark.fault(49)
 def test_link_that_comes_back_in_time_costs_nothing(make_bench, link):
     """What was on its way arrives."""
-    bench = make_bench(settings={"host": "0.0.0.0"})
+    bench = make_bench(settings={"host": "0.0.0.0", "allow": link.network})
     instrument = bench.tcp()
     arguments = ("text", link.here, bench.daemon.port, instrument.resource, "query", "SLOW? 200,late")
     with Leaver(*arguments, prefix=link.prefix) as client:

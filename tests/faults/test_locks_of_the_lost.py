@@ -68,7 +68,7 @@ def test_lock_behind_a_link_that_was_cut_is_free(make_bench, is_shortened):
     """Nobody tells the daemon; its kernel asks the other end, and gives it up. All of that is in the long form; in the
     short one the times are made shorter from outside once the connection stands."""
     with Link() as link:
-        bench = make_bench(settings={"host": "0.0.0.0"})
+        bench = make_bench(settings={"host": "0.0.0.0", "allow": link.network})
         instrument = bench.tcp()
         resource = instrument.resource
         with Leaver("text", link.here, bench.daemon.port, resource, "lock", prefix=link.prefix) as holder:

@@ -31,6 +31,8 @@ class Daemon:
 
     def __init__(self, run_dir: Path, *options: str, environment: dict[str, str] | None = None) -> None:
         self.run_dir = run_dir
+        #: What its clients here show first, where it lets nobody in without.
+        self.token = ""
         self._marker = uuid.uuid4().hex
         self._said = run_dir.with_name(run_dir.name + ".stderr")
         command = [sys.executable, "supervisor.py", "--port", "0", "--run-dir", str(run_dir), *options]
@@ -59,7 +61,11 @@ class Daemon:
 
     def text(self) -> TextClient:
         """A new connection."""
-        return TextClient(self.host, self.port)
+        client = TextClient(self.host, self.port)
+        if self.token:
+            reply = client.ask(f".#.auth {self.token}")
+            assert reply.startswith("ok "), reply
+        return client
 
     def status(self) -> dict[str, Any]:
         with self.text() as client:
