@@ -27,7 +27,17 @@ import visa_functions  # noqa: E402 - so is this
 
 from demo_bench import faults as simulated_faults  # noqa: E402
 from demo_bench import schedule  # noqa: E402
-from front_proc import audit, lifecycle, limits, resource_settings, settings, text_commands  # noqa: E402
+from front_proc import (  # noqa: E402
+    audit,
+    lifecycle,
+    limits,
+    resource_settings,
+    rights,
+    settings,
+    text_commands,
+    token_file,
+    wire_conversation,
+)
 from pyvisa_daemon import errors, wire  # noqa: E402
 
 Row = tuple[str | None, ...]
@@ -100,6 +110,25 @@ def sentence(text: str | None) -> str:
 def text_commands_of(prefix: text_commands.Prefix) -> Callable[[str], str]:
     rows = [(code(row.syntax), None) for row in text_commands.COMMANDS[prefix].values()]
     return table(("command", "what it does, and its reply"), rows)
+
+
+def roles() -> Callable[[str], str]:
+    """What takes which role, in both languages."""
+    commands = [
+        (prefix + verb, row.least_role) for prefix, rows in text_commands.COMMANDS.items() for verb, row in rows.items()
+    ]
+    requests = [(message.__struct_config__.tag, role) for message, role in wire_conversation.ROLES.items()]
+    rows = []
+    for role in rights.Role:
+        in_text, on_wire = (
+            ", ".join(code(name) for name, least in takes if least is role) or "-" for takes in (commands, requests)
+        )
+        rows.append((code(role.word), in_text, on_wire))
+    return table(("role", "in text", "on the wire"), rows)
+
+
+def token_keys() -> Callable[[str], str]:
+    return table(("key", "accepted", "meaning"), [(code(row.name), row.accepted, row.help) for row in token_file.KEYS])
 
 
 # Wire.
@@ -321,6 +350,8 @@ def constants(*rows: tuple[str, str, str]) -> Callable[[str], str]:
 TABLES: dict[str, Callable[[], Callable[[str], str]]] = {
     "text-program": lambda: text_commands_of(text_commands.Prefix.PROGRAM),
     "text-daemon": lambda: text_commands_of(text_commands.Prefix.DAEMON),
+    "roles": lambda: roles(),
+    "token-keys": lambda: token_keys(),
     "wire-requests": lambda: wire_messages(wire.Hello | wire.Request),
     "wire-answers": lambda: wire_messages(wire.Answer),
     "wire-limits": lambda: constants(
@@ -328,6 +359,7 @@ TABLES: dict[str, Callable[[], Callable[[str], str]]] = {
         ("pyvisa_daemon.framing", "PIECE_SIZE", "bytes"),
         ("front_proc.wire_conversation", "WRITE_LIMIT", "bytes"),
         ("front_proc.wire_conversation", "SESSION_LIMIT", "sessions"),
+        ("front_proc.wire_conversation", "HELLO_LIMIT", "bytes"),
         ("front_proc.wire_conversation", "STATE_LIMIT", "characters"),
         ("front_proc.wire_conversation", "AHEAD_LIMIT", "bytes"),
         ("front_proc.locks", "KEY_LIMIT", "characters"),

@@ -72,7 +72,7 @@ class Access:
         Where there are no tokens at all none is wrong, and whoever has rights by its address keeps them: a program may
         have a token for another daemon.
         """
-        if not self._tokens and not client.is_stranger:
+        if not self._tokens and not client.is_stranger and not self._is_outdated():
             return True
         token = find(self._tokens, shown)
         if token is None or not token.is_good_on(self._today()):
@@ -87,13 +87,16 @@ class Access:
         connection is to be closed."""
         if self.recognises(client, shown):
             return
-        if _state_of(self._file) != self._seen:
+        if self._is_outdated():
             await self.read_anew()
             if self.recognises(client, shown):
                 return
         failure = self._rejected(client, Denied("AUTH_FAILED"))  # at once: it may not wait for the answer
         await asyncio.sleep(self._wrong_token_time)
         raise failure
+
+    def _is_outdated(self) -> bool:
+        return _state_of(self._file) != self._seen
 
     def _rejected(self, client: Client, failure: Denied) -> Denied:
         self._audit.record("rejected", **client.who(), outcome=failure.token, error=failure.text)

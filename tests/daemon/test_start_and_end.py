@@ -1,6 +1,7 @@
 """Starting, ending, and everything that can be wrong with either: exit code and reason."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -31,9 +32,11 @@ def killed(daemon):
 
 
 def test_daemonize_returns_when_it_serves(tmp_path):
-    """One line on stdout, exit code 0, nothing of the caller's held open; what it makes is its owner's only."""
+    """One line on stdout, one on stderr that says who is admin, exit code 0, nothing of the caller's held open; what it
+    makes is its owner's only."""
     with BackgroundDaemon(tmp_path / "run", "--demo") as daemon:
-        assert (daemon.started.returncode, daemon.started.stderr) == (0, "")
+        assert daemon.started.returncode == 0
+        assert re.fullmatch("instrument-daemon: every process of this machine is admin[^\n]+\n", daemon.started.stderr)
         assert daemon.status()["pid"] == daemon.pid
         assert (tmp_path / "run").stat().st_mode & 0o777 == 0o700
         for name in ("audit.jsonl", "daemon.log", "daemon.pid"):

@@ -16,6 +16,7 @@ import psutil
 
 from front_proc.audit import GATHER_TIME
 from front_proc.lifecycle import State
+from pyvisa_daemon import tokens
 from tests.support.daemon import ROOT, Daemon
 from tests.support.waiting import wait_until
 
@@ -31,6 +32,7 @@ def records_of_every_event(daemon_factory, instrument_factory, folder: Path) -> 
         hang_crash_and_back_off(daemon, instrument_factory())
         power_cut(daemon, instrument_factory())
         noise(daemon)
+        role_too_low(daemon)
         disk_full(daemon)
     daemon.end()
     return [*daemon.audit(), *hopeless(folder / "hopeless.jsonl")]
@@ -84,6 +86,19 @@ def noise(daemon: Daemon) -> None:
         client.send(b"GET / HTTP/1.1\r\n\r\n")
         client.everything()
     daemon.wait_for_audit(event="rejected", outcome="BAD_PROTOCOL")
+
+
+def role_too_low(daemon: Daemon) -> None:
+    """A token that is new to the daemon, and shown; then a token file that cannot be used."""
+    file, token = daemon.run_dir / tokens.FILE_NAME, tokens.new_token()
+    tokens.add_row(file, tokens.row("alice", token, "use", {}))
+    with daemon.text() as client:
+        assert client.ask(f".#.auth {token}") == "ok alice use"
+        assert "FORBIDDEN" in client.ask(".!.end_daemon")
+    file.write_text("[[token]")
+    os.kill(daemon.pid, signal.SIGHUP)
+    daemon.wait_for_audit(event="tokens", count=1)
+    wait_until(lambda: len(daemon.audit(event="tokens")) == 2)
 
 
 @contextlib.contextmanager

@@ -85,6 +85,9 @@ def test_without_tokens_none_is_wrong_for_who_has_rights_anyway(stage, bench):
     assert bench.access.recognises(allowed, tokens.new_token())
     assert allowed.rights == ALLOWED
     assert not bench.access.recognises(stranger, tokens.new_token())
+    first = bench.gives()
+    stage.result(bench.access.check(allowed, first))
+    assert allowed.rights.user == "ann"
 
 
 def test_token_for_which_there_is_no_room_is_told_so(stage, bench):
