@@ -3,7 +3,8 @@
 Runs in the front. A row says how the verb's argument is read, which function carries it out, and what `help` says; the
 function gets the Conversation and the arguments and returns the reply. Failures are raised as Failure.
 
-To add a command: a function and its row in COMMANDS; then its line in docs/reference/text-protocol.md.
+To add a command: a function and its row in COMMANDS, with the role that it takes; then its line in
+docs/reference/text-protocol.md.
 """
 
 from collections import deque

@@ -47,6 +47,9 @@ READ_AHEAD = LINE_LIMIT + 2
 _WHILE_STOPPING = frozenset({"ping", "status", "end_daemon"})
 _WITHOUT_ROOM = frozenset({"ping", "status", "hello", "help", "auth"})
 
+#: Requests of a client without rights that are answered, and recorded: a person's slips, and no more.
+STRANGER_REQUESTS = 10
+
 #: What ends the connection with its reply.
 _LAST = frozenset({"AUTH_FAILED", "TOO_MANY_CLIENTS"})
 
@@ -108,6 +111,7 @@ class Conversation:
         self._has_ticket = False
         #: Its success is recorded, though it came to no instrument.
         self._is_on_record = False
+        self._requests_of_stranger = 0
 
     # What the connection brings.
 
@@ -293,6 +297,9 @@ class Conversation:
             await self._line.sent()  # one reply at a time: who does not read gets no more
         else:
             await self._send_long(request, reply)
+        if self.client.is_stranger:
+            self._requests_of_stranger += 1
+            is_last = is_last or self._requests_of_stranger >= STRANGER_REQUESTS
         if is_last:
             self._is_over = True
             self._line.end()

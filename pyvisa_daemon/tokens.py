@@ -71,7 +71,7 @@ def add_row(file: Path, added: str) -> None:
 
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         with open(descriptor, "r+b") as opened:
             refuse_if_open_to_others(opened.fileno(), file)
             before = opened.read().decode()

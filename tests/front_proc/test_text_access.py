@@ -8,6 +8,7 @@ from front_proc.resource_table import fit
 from front_proc.rights import EVERYTHING, NOTHING, Rights, Role
 from front_proc.text_access import on_record
 from front_proc.text_commands import COMMANDS, PERSONS_NAMES, Prefix
+from front_proc.text_conversation import STRANGER_REQUESTS
 from pyvisa_daemon import tokens
 from tests.front_proc.access_bench import AccessBench
 from tests.front_proc.test_text_conversation import FakeFront, Peer
@@ -20,11 +21,6 @@ OBSERVER, USER = (Rights(role.word, role) for role in (Role.OBSERVE, Role.USE))
 LIMITED = Rights("limited", Role.OBSERVE, ((fit(NAME, is_pattern=False), Role.ADMIN),))
 BARRED = Rights("barred", Role.USE, ((fit(NAME, is_pattern=False), Role.NONE),))
 
-#: verb -> a line of it that is whole.
-LINES = {
-    prefix: {verb: f"{prefix}{verb} {row.usage}".replace("RESOURCE", NAME).encode() for verb, row in rows.items()}
-    for prefix, rows in COMMANDS.items()
-}
 ALL = [(prefix, verb) for prefix, rows in COMMANDS.items() for verb in rows]
 
 
@@ -142,6 +138,15 @@ def test_auth_is_refused_while_something_is_open(stage, comes, bench):
     assert peer.client.rights == USER
     session.resource.drop_session(session)
     assert peer.sends(f".#.auth {token}\n".encode()) == b"ok ann observe\n"
+
+
+def test_stranger_that_goes_on_without_its_token_is_closed(comes, bench):
+    """After ten requests: who may do nothing must not fill the audit log."""
+    peer = comes()
+    said = peer.sends(b".#.ping\n.#.nonsense\n" * 20) + peer.waits(1)
+    assert said.count(b"\n") == STRANGER_REQUESTS
+    assert peer.line.is_over
+    assert len(bench.audit.of("denied")) + len(peer.front.noted) == STRANGER_REQUESTS
 
 
 def test_stranger_can_have_no_block_kept(comes):
