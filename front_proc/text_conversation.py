@@ -44,7 +44,7 @@ SILENCE = 0.05
 READ_AHEAD = LINE_LIMIT + 2
 
 #: What is answered while the daemon stops, and what whoever came when there was no room may ask for besides `.!.`.
-_WHILE_STOPPING = frozenset({"ping", "status", "end_daemon"})
+_WHILE_STOPPING = frozenset({"ping", "status", "end_daemon", "auth"})
 _WITHOUT_ROOM = frozenset({"ping", "status", "hello", "help", "auth"})
 
 #: Requests of a client without rights that are answered, and recorded: a person's slips, and no more.

@@ -166,6 +166,9 @@ class WireConversation:
             text = f"the daemon speaks version {mine} of the wire, the client {theirs}"
             self._refuse(Failure("BAD_VERSION", f"{text}: update pyvisa-daemon on the {older}"))
             return
+        if self._checking is not None:  # one token is judged at a time
+            self._refuse(Failure("BAD_PROTOCOL", "the answer to a hello comes before anything else"))
+            return
         shown = hello.credentials.get("token")
         try:
             is_known = shown is None or self._front.access.recognises(self._client, shown)

@@ -107,6 +107,19 @@ def test_hello_with_a_token_that_was_just_made_is_welcome(stage, comes, bench):
     assert isinstance(welcome, wire.Welcome)
 
 
+def test_one_token_is_judged_at_a_time(stage, comes, bench):
+    """Who shows another before the verdict is refused, though that one were good."""
+    good = bench.gives()
+    stage.result(bench.access.read())
+    door = comes()
+    assert door.shows(tokens.new_token()) == []
+    [refused] = door.shows(good)
+    assert refused.token == "BAD_PROTOCOL"
+    stage.pass_time(5)
+    assert door.line.said() == []
+    assert door.client.is_stranger
+
+
 def test_who_leaves_before_the_verdict_is_forgotten(stage, comes, bench):
     """It is on record already."""
     bench.gives()
