@@ -121,6 +121,11 @@ class TCPVisaSocket:
         """Says who this is, for the audit log: the daemon's version and features."""
         return dict(json.loads(self.command("hello", *_given(name or None))))
 
+    def auth(self, token: str) -> str:
+        """Shows a token, while nothing is open here: the user and the role that it gives. One that is kept where
+        tokens are looked for was shown when this socket was connected."""
+        return self.command("auth", *token.split()).removeprefix("ok ")
+
     def help(self, verb: str | None = None) -> dict[str, str] | str:
         """The commands and what they do, or what one does."""
         reply = self.command("help", *_given(verb))

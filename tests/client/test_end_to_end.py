@@ -206,6 +206,7 @@ def test_every_command_has_its_method_when_used(lan: Daemon, instrument_factory:
         assert socket.ping() == "pong"
         assert socket.hello("walker")["version"] == lan.status()["version"]
         assert isinstance(socket.list_resources(), list)
+        assert socket.auth("a token for another daemon\n".replace(" ", "_")) == "- admin"
         socket.open_resource(two)
         socket.open_resource(one)
         assert sorted(socket.list_open_resources()) == sorted([one, two])
