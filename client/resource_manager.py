@@ -90,7 +90,7 @@ class ResourceManager(pyvisa.ResourceManager):
         asked = []
         for address in hosts_for(resource_name):
             try:
-                return open_with(self._manager(f"{address}@daemon"))
+                return open_with(self._manager(f"{address.entry}@daemon"))
             except ConnectionError:
                 continue  # it was alive a moment ago
             except pyvisa.VisaIOError as error:

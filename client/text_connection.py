@@ -7,7 +7,6 @@ framing, blocks and errors, and no command but `mode`; the contract is docs/refe
 import contextlib
 import io
 import re
-import socket
 import threading
 from collections.abc import Callable
 from time import monotonic
@@ -16,7 +15,7 @@ from typing import NamedTuple, NoReturn
 from pyvisa import constants
 
 from pyvisa_daemon.errors import ERRORS, Effect, Failure
-from pyvisa_daemon.hosts import CONNECT_LIMIT, Address
+from pyvisa_daemon.hosts import CONNECT_LIMIT, Address, dial
 
 _ERROR = re.compile(rb"\.#\.error (?P<token>\S+) effect=(?P<effect>none|maybe|done) ?(?P<text>.*)", re.DOTALL)
 _MARKED = re.compile(rb"(?:ok|err) (?P<content>.*)", re.DOTALL)
@@ -74,12 +73,7 @@ class TextConnection:
 
     def __init__(self, address: Address) -> None:
         self.address = address
-        try:
-            self._socket = socket.create_connection(address, CONNECT_LIMIT)
-        except (OSError, UnicodeError) as error:
-            raise ConnectionError(f"no instrument daemon answers at {address} ({error}); start one there") from error
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._socket = dial(address, CONNECT_LIMIT)
         self._turn = threading.Lock()
         # Ctrl-C loses nothing: see `pyvisa_daemon.channel`, whose way with it this is.
         self._line, self._sent = memoryview(b""), list[int]()  # the request under way, and how much of it is gone

@@ -2,18 +2,24 @@
 
 Runs in the user's process, without PyVISA. A connection made here is handed over as a `Channel`.
 
+An entry may say more than where a daemon is, behind a `?`: OPTIONS. In TLS is connected whoever's entry says `tls=1` or
+names a `ca_file`, and, where PYVISA_DAEMON_CA_FILE is set, everybody whose entry does not say `tls=0`.
+To add an option: its row in OPTIONS, and whoever looks for it in `Address.options`.
+
 Every host is asked on a thread of its own, so hosts that are switched off cost `KNOCK_LIMIT` once and not each; even
 a name server that does not answer is not waited for any longer.
 """
 
+import atexit
 import contextlib
 import os
 import socket
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from queue import Empty, SimpleQueue
 from time import monotonic
+from types import MappingProxyType
 from typing import NamedTuple
 
 from pyvisa_daemon.channel import Channel
@@ -39,6 +45,16 @@ from pyvisa_daemon.wire import (
 )
 
 DEFAULT_PORT = 1340
+DEFAULT_TLS_PORT = 1341
+
+#: Names the file with the certificate of a CA, or of the daemon itself, for the entries that name none.
+CA_FILE = "PYVISA_DAEMON_CA_FILE"
+
+#: What an entry may say behind its `?`, as `key=value` and with `&` between them -> what a value may be, in words.
+OPTIONS = {
+    "tls": "0 or 1",
+    "ca_file": "a file of certificates",
+}
 
 #: Seconds for connecting and the hello, when several hosts are asked and when one was named.
 KNOCK_LIMIT = 1.0
@@ -59,13 +75,29 @@ _KEEPALIVE = (("TCP_KEEPIDLE", 15), ("TCP_KEEPALIVE", 15), ("TCP_KEEPINTVL", 5),
 
 
 class Address(NamedTuple):
-    """Where a daemon listens. As text it is what `parse` reads."""
+    """Where a daemon listens, and how to speak to it. As text it is `host:port`, for people; `entry` has all of it."""
 
     host: str
     port: int
+    options: Mapping[str, str] = MappingProxyType({})
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def entry(self) -> str:
+        """What `parse` reads."""
+        options = "&".join(f"{key}={value}" for key, value in self.options.items())
+        return f"{self}?{options}" if options else str(self)
+
+    @property
+    def is_tls(self) -> bool:
+        return _is_tls(self.options)
+
+    @property
+    def ca_file(self) -> str | None:
+        """Whom to trust; None: whom this system trusts."""
+        return self.options.get("ca_file") or os.environ.get(CA_FILE) or None
 
 
 class Finding(NamedTuple):
@@ -76,8 +108,10 @@ class Finding(NamedTuple):
 
 
 def parse(entry: str) -> Address:
-    """`host`, `host:port`, `[IPv6]` or `[IPv6]:port`. Raises ValueError naming the entry."""
-    text = entry.strip()
+    """`host`, `host:port`, `[IPv6]` or `[IPv6]:port`, and `?key=value&...`. Raises ValueError naming the entry."""
+    text, question, more = entry.strip().partition("?")
+    options = _options(more, entry) if question else {}
+    default_port = DEFAULT_TLS_PORT if _is_tls(options) else DEFAULT_PORT
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         colon, port = rest[:1], rest[1:]
@@ -91,7 +125,26 @@ def parse(entry: str) -> Address:
         is_sound = is_sound and port.isascii() and port.isdigit() and 0 < int(port) < 65536
     if not host or not is_sound or any(c.isspace() for c in host):
         raise ValueError(f"{entry!r} names no daemon: expected host or host:port, such as labpc:{DEFAULT_PORT}")
-    return Address(host, int(port) if colon else DEFAULT_PORT)
+    return Address(host, int(port) if colon else default_port, options)
+
+
+def _options(text: str, entry: str) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for item in text.split("&"):
+        key, _, value = item.partition("=")
+        if key not in OPTIONS or key in options or not value:
+            known = ", ".join(f"{name}=VALUE ({accepted})" for name, accepted in OPTIONS.items())
+            raise ValueError(f"{entry!r}: {item!r} is no option of an entry; there are, each once: {known}")
+        options[key] = value
+    if options.get("tls", "1") not in ("0", "1"):
+        raise ValueError(f"{entry!r}: tls is 1 or 0")
+    if options.get("tls") == "0" and "ca_file" in options:
+        raise ValueError(f"{entry!r}: a ca_file is of use with TLS only; leave out one of the two")
+    return options
+
+
+def _is_tls(options: Mapping[str, str]) -> bool:
+    return options.get("tls", "1" if "ca_file" in options or os.environ.get(CA_FILE) else "0") == "1"
 
 
 def introduction() -> tuple[str, str]:
@@ -103,12 +156,7 @@ def introduction() -> tuple[str, str]:
 def connect(address: Address, limit: float = CONNECT_LIMIT) -> Channel:
     """A channel to the daemon at `address`, within `limit` seconds. Raises ConnectionError, which says what to do."""
     deadline = monotonic() + limit
-    try:
-        connection = socket.create_connection(address, limit)
-    except (OSError, UnicodeError) as error:  # UnicodeError: there can be no such name
-        raise ConnectionError(
-            f"no instrument daemon answers at {address} ({error}); start one there or correct the address"
-        ) from error
+    connection = dial(address, limit)
     with contextlib.ExitStack() as unless_welcome:
         unless_welcome.callback(connection.close)
         try:
@@ -119,13 +167,49 @@ def connect(address: Address, limit: float = CONNECT_LIMIT) -> Channel:
     return channel
 
 
+def dial(address: Address, limit: float) -> socket.socket:
+    """A connection to whatever listens at `address`, its host proved in TLS if it says so, within `limit` seconds.
+
+    It does not block. Raises ConnectionError, which says what to do."""
+    deadline = monotonic() + limit
+    try:
+        connection = socket.create_connection((address.host, address.port), limit)
+    except (OSError, UnicodeError) as error:  # UnicodeError: there can be no such name
+        raise ConnectionError(
+            f"no instrument daemon answers at {address} ({error}); start one there or correct the address"
+        ) from error
+    with contextlib.ExitStack() as unless_secure:
+        unless_secure.callback(connection.close)
+        try:
+            _tune(connection)
+            if address.is_tls:
+                from pyvisa_daemon import tls
+
+                connection = tls.secure(connection, address.host, address.ca_file, deadline)
+        except OSError as error:
+            raise ConnectionError(f"no connection to {address}: {error}") from error
+        unless_secure.pop_all()
+    return connection
+
+
 def first_live() -> Channel:
     """A channel to the first host of `tryIps` that is alive. Raises ConnectionError when none is."""
+    return _first_live()[1]
+
+
+def first_live_address() -> Address:
+    """Where that is. Raises ConnectionError when none is alive."""
+    address, channel = _first_live()
+    channel.close()
+    return address
+
+
+def _first_live() -> tuple[Address, Channel]:
     reasons = []
     with contextlib.closing(_knock(None)) as visits:
         for visit in visits:
             if visit.channel is not None:
-                return visit.channel
+                return visit.address, visit.channel
             reasons.append(visit.reason)
     raise ConnectionError("; ".join(reasons) or "no host is known: tryIps is empty")
 
@@ -218,7 +302,6 @@ def _turn_away(door: "SimpleQueue[_Visit]") -> None:
 
 def _greet(connection: socket.socket, address: Address, deadline: float) -> Channel:
     """Our hello and the daemon's answer. Raises ConnectionError, FrameError, DecodeError."""
-    _tune(connection)
     hello = Hello(VERSION, FEATURES, *introduction(), os.getpid())
     frames = FrameReader()
     complete: list[bytes] = []
@@ -259,3 +342,13 @@ def _tune(connection: socket.socket) -> None:
     for name, value in _KEEPALIVE:
         if hasattr(socket, name):
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+@atexit.register  # here, which PyVISA imports before it registers its own end: that one comes first
+def _let_relays_finish() -> None:
+    """What a program writes last reaches the kernel, which sends it whatever becomes of the program; in TLS it has got
+    no further than to another thread."""
+    if "pyvisa_daemon.tls" in sys.modules:
+        from pyvisa_daemon import tls
+
+        tls.finish_all()
