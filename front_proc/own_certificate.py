@@ -10,10 +10,14 @@ import threading
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
 from front_proc.daemonize import StartError
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 #: Days that it is good for: more than that some systems accept of nobody.
 VALID_DAYS = 825
@@ -83,7 +87,7 @@ def make_certificate(file: Path, key_file: Path, names: list[str], valid: timede
     _write(file, certificate.public_bytes(pem), 0o644)
 
 
-def _general_name(name: str) -> "x509.GeneralName":  # type: ignore[name-defined] # noqa: F821 - imported where it is made
+def _general_name(name: str) -> "x509.GeneralName":
     from cryptography import x509
 
     try:

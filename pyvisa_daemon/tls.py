@@ -31,14 +31,10 @@ _LAST_WORDS = 5.0
 _BEGINNINGS = (b"\x16\x03", b"\x15\x03")
 
 #: OpenSSL's X509_V_ERR_ numbers, and what to do about them.
-_NOT_KNOWN = "give its certificate, or your CA's, with ?ca_file=FILE or PYVISA_DAEMON_CA_FILE"
-_REMEDIES = {
+_NOT_KNOWN = "it is not known here: give it, or your CA's, with ?ca_file=FILE or PYVISA_DAEMON_CA_FILE"
+_REMEDIES = dict.fromkeys((7, 18, 19, 20, 21, 30), _NOT_KNOWN) | {
     9: "it is not valid yet: look at the clocks of both machines",
     10: "it has expired: the daemon needs a new one",
-    18: f"it is not known here: {_NOT_KNOWN}",
-    19: f"it is not known here: {_NOT_KNOWN}",
-    20: f"it is not known here: {_NOT_KNOWN}",
-    21: f"it is not known here: {_NOT_KNOWN}",
     62: "it is for another name: connect by a name that is in it, or have one made with this name",
     64: "it is for another address: connect by a name or an address that is in it, or have one made with this one",
 }
