@@ -319,6 +319,10 @@ def _greet(connection: socket.socket, address: Address, deadline: float) -> Chan
     except OSError as error:
         raise ConnectionError(f"no hello from what listens at {address}: {error}") from error
     _judge(decode_answer(complete[0]), address)
+    if address.is_tls:
+        from pyvisa_daemon.tls_channel import RelayedChannel
+
+        return RelayedChannel(connection, str(address))
     return Channel(connection, str(address))
 
 

@@ -42,6 +42,9 @@ _REMEDIES = dict.fromkeys((7, 18, 19, 20, 21, 30), _NOT_KNOWN) | {
 #: All that run, for a forked process and for the end of this one.
 _relays: "set[_Relay]" = set()
 
+#: Their threads.
+_threads: set[int] = set()
+
 
 def secure(connection: socket.socket, host: str, ca_file: str | None, deadline: float) -> socket.socket:
     """A plain socket, whose bytes go through `connection` in TLS, once the host has proved who it is.
@@ -65,6 +68,11 @@ def secure(connection: socket.socket, host: str, ca_file: str | None, deadline: 
         ours.close()
         raise
     return ours
+
+
+def is_relaying() -> bool:
+    """Is this thread a relay's? Then it runs a finaliser of somebody else's, and bytes wait for it to end."""
+    return threading.get_ident() in _threads
 
 
 def _context(ca_file: str | None) -> ssl.SSLContext:
@@ -142,10 +150,12 @@ class _Relay:
 
     def _run(self) -> None:
         # Whatever goes wrong out there, the program sees the end of its connection.
+        _threads.add(threading.get_ident())
         with contextlib.suppress(OSError), self._outer, self._inner:  # SSLError is an OSError
             try:
                 self._move()
             finally:
+                _threads.discard(threading.get_ident())
                 _relays.discard(self)
                 self._outer.shutdown(socket.SHUT_RDWR)  # whatever forked processes have of it
 
@@ -228,6 +238,7 @@ def _leave_all_to_parent() -> None:
     for relay in _relays.copy():
         relay.leave_to_parent()
     _relays.clear()
+    _threads.clear()
 
 
 if hasattr(os, "register_at_fork"):

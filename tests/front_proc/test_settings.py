@@ -37,8 +37,11 @@ OTHER["visa-library"] = "@ivi"
 OTHER |= {"tls-host": "::1", "tls-port": "1", "tls-certificate": "/tmp/c2", "tls-key": "/tmp/k2"}
 
 #: option -> what it is of no use without.
-NEEDS = dict.fromkeys(("tls-host", "tls-certificate"), ["--tls-port", "0"])
-NEEDS["tls-key"] = ["--tls-port", "0", "--tls-certificate", "/tmp/c.pem"]
+NEEDS = {
+    "tls-host": ["--tls-port", "0"],
+    "tls-certificate": ["--tls-port", "0"],
+    "tls-key": ["--tls-port", "0", "--tls-certificate", "/tmp/c.pem"],
+}
 
 #: option -> values that are refused, as typed and in TOML.
 WRONG = {
@@ -113,7 +116,9 @@ def test_key_is_refused_without_its_certificate():
 @names
 def test_option_is_taken_from_the_command_line(option):
     """As typed."""
-    assert field(read_settings([*typed(option.name), *NEEDS.get(option.name, [])]), option.name) == VALUES[option.name][2]
+    assert (
+        field(read_settings([*typed(option.name), *NEEDS.get(option.name, [])]), option.name) == VALUES[option.name][2]
+    )
 
 
 @names
