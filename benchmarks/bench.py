@@ -23,6 +23,7 @@ from benchmarks.processes import writing_bytecode
 
 ROOT = Path(__file__).resolve().parents[1]
 READY = re.compile(r"READY (?P<host>.+):(?P<port>\d+) pid=(?P<pid>\d+)")
+TLS = re.compile(r"TLS (?P<address>.+) certificate=(?P<certificate>.+) sha256=.+")
 
 #: Seconds until a daemon serves, and until it is gone.
 START_TIME = 60.0
@@ -33,12 +34,18 @@ TOLD = 50
 
 
 class DaemonUnderTest:
-    """A daemon that serves. `address` is `host:port`; `pid` the front's."""
+    """A daemon that serves. `address` is `host:port`; `pid` the front's; `tls` what PyVISA is told of its TLS port, if
+    it has one."""
 
     def __init__(self, process: "subprocess.Popen[str]", run_dir: Path) -> None:
         self.process = process
         self.run_dir = run_dir
-        ready = READY.fullmatch(_first_line(process))
+        line = _first_line(process)
+        tls = TLS.fullmatch(line)
+        self.tls = f"{tls['address']}?ca_file={tls['certificate']}" if tls else ""
+        if tls and process.stdout is not None:
+            line = process.stdout.readline().rstrip("\n")  # said in the same moment
+        ready = READY.fullmatch(line)
         if ready is None:
             raise RuntimeError("the daemon did not start; what it said is above")
         self.host, self.port, self.pid = ready["host"], int(ready["port"]), int(ready["pid"])

@@ -18,6 +18,7 @@ MEASURES = (
     "memory",
     "clients",
     "audit",
+    "tls",
     "imports",
 )
 

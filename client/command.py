@@ -91,8 +91,8 @@ def list_() -> None:
     for address, reply in answers:
         if reply is None or reply.status < 0 or not isinstance(reply.value, list):
             text = reply.text if reply is not None else f"no answer within {_LIST_LIMIT:.0f} s"
-            _end(REFUSED, f"{address.place} could not list its resources: {text}")
-        rows += [[str(name), address.place] for name in reply.value]
+            _end(REFUSED, f"{address} could not list its resources: {text}")
+        rows += [[str(name), str(address)] for name in reply.value]
     _print_table(rows)
 
 
@@ -109,7 +109,7 @@ def status(as_json: bool) -> None:
             click.echo(json.dumps(said))
             return
         click.echo(
-            f"daemon at {socket.address.place}: version {said['version']}, pid {said['pid']}, "
+            f"daemon at {socket.address}: version {said['version']}, pid {said['pid']}, "
             f"up {said['uptime_s']:.0f} s, {said['clients']} clients"
         )
         rows = [[_cell(resource.get(column)) for column in _COLUMNS] for resource in said["resources"]]

@@ -92,7 +92,7 @@ class ResourceManager(pyvisa.ResourceManager):
         asked = []
         for address in hosts_for(resource_name):
             try:
-                return open_with(self._manager(f"{address}@daemon"))
+                return open_with(self._manager(f"{address.entry}@daemon"))
             except (hosts.RefusedError, CredentialError):
                 raise  # it may have it: not to be opened behind its back
             except ConnectionError:

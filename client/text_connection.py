@@ -7,7 +7,6 @@ framing, blocks and errors, and no command but `mode`; the contract is docs/refe
 import contextlib
 import io
 import re
-import socket
 import threading
 from collections.abc import Callable
 from time import monotonic
@@ -17,7 +16,7 @@ from pyvisa import constants
 
 from pyvisa_daemon.credentials import Credential, credential_for
 from pyvisa_daemon.errors import ERRORS, Effect, Failure
-from pyvisa_daemon.hosts import CONNECT_LIMIT, NOT_KNOWN, Address, refusal
+from pyvisa_daemon.hosts import CONNECT_LIMIT, NOT_KNOWN, Address, dial, refusal
 
 _ERROR = re.compile(rb"\.#\.error (?P<token>\S+) effect=(?P<effect>none|maybe|done) ?(?P<text>.*)", re.DOTALL)
 _MARKED = re.compile(rb"(?:ok|err) (?P<content>.*)", re.DOTALL)
@@ -75,14 +74,8 @@ class TextConnection:
 
     def __init__(self, address: Address) -> None:
         self.address = address
-        credential = credential_for(dict(address.options))
-        try:
-            self._socket = socket.create_connection(address[:2], CONNECT_LIMIT)
-        except (OSError, UnicodeError) as error:
-            text = f"no instrument daemon answers at {address.place} ({error}); start one there"
-            raise ConnectionError(text) from error
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        credential = credential_for(address.options)
+        self._socket = dial(address, CONNECT_LIMIT)
         self._turn = threading.Lock()
         # Ctrl-C loses nothing: see `pyvisa_daemon.channel`, whose way with it this is.
         self._line, self._sent = memoryview(b""), list[int]()  # the request under way, and how much of it is gone

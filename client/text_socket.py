@@ -28,14 +28,13 @@ class SocketManager:
     """Finds the daemon for a socket."""
 
     def open_socket(self, host: str | None = None) -> "TCPVisaSocket":
-        """A socket to `host` (`host[:port]`), or to the first live host of `client.tryIps`.
+        """A socket to `host` (`host[:port][?key=value]`), or to the first live host of `client.tryIps`.
 
         Raises ConnectionError if there is none, ValueError if `host` cannot be one.
         """
         if host is not None:
             return TCPVisaSocket(hosts.parse(host))
-        with contextlib.closing(hosts.first_live()) as channel:
-            return TCPVisaSocket(hosts.parse(channel.address))
+        return TCPVisaSocket(hosts.first_live_address())
 
 
 class TCPVisaSocket:
@@ -94,7 +93,7 @@ class TCPVisaSocket:
         canonical = self.command("open_resource", name)
         with contextlib.ExitStack() as unless_opened:
             unless_opened.callback(self.close_resource, canonical)
-            resource = pyvisa.ResourceManager(f"{self.address}@daemon").open_resource(canonical, **kwargs)
+            resource = pyvisa.ResourceManager(f"{self.address.entry}@daemon").open_resource(canonical, **kwargs)
             unless_opened.pop_all()
         self._opened.add(resource)
         return resource

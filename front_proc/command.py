@@ -2,8 +2,8 @@
 
 Runs in the front process. Exit codes: 0 ended orderly (or, with --daemonize, serves); 1 could not start; 2 bad option.
 
-Signals: SIGTERM and SIGINT end the daemon orderly. SIGHUP has its logs reopened and the token file read anew;
-but on a terminal it means that the terminal is gone, and ends the daemon as well.
+Signals: SIGTERM and SIGINT end the daemon orderly. SIGHUP has its logs reopened, and token file and certificate read
+anew; but on a terminal it means that the terminal is gone, and ends the daemon as well.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -54,7 +55,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _serve(settings: Settings, manager: ServiceManager) -> NoReturn:
-    from front_proc.bind_policy import Door
     from front_proc.daemonize import PidFile, Readiness, StartError, go_to_background, make_run_folder
 
     readiness = Readiness()
@@ -62,19 +62,15 @@ def _serve(settings: Settings, manager: ServiceManager) -> NoReturn:
     try:
         make_run_folder(settings.run_dir)
         pid_file = PidFile(settings.pid_file)
-        listener = _listen(settings)
-        host, port = listener.getsockname()[:2]
-        door = Door(host, port, settings)
-        first_token = door.make_first_token()
-        door.judge()
-        sys.stdout.write(first_token)
-        sys.stdout.flush()
+        tls = _tls(settings)
+        listener = _listen(settings.host, settings.port, "--port")
+        remarks = _judge_doors(settings, listener, tls)
         if settings.daemonize:
             readiness = go_to_background(settings.log_file)
         _raise_descriptor_limit()
         faulthandler.enable()  # a watchdog ends what is stuck by SIGABRT: its stacks go where stderr goes
         daemon = _Daemon(
-            settings, pid_file, listener, readiness, manager, door.remarks(), is_hangup_the_end=is_hangup_the_end
+            settings, pid_file, listener, tls, readiness, manager, remarks, is_hangup_the_end=is_hangup_the_end
         )
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(daemon.run())
@@ -114,23 +110,72 @@ def _raise_descriptor_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _listen(settings: Settings) -> socket.socket:
-    """The listening socket. Raises StartError."""
+def _listen(host: str, port: int, option: str) -> socket.socket:
+    """A listening socket; `option` is what takes another port. Raises StartError."""
     from front_proc.daemonize import StartError
 
-    where = f"{settings.host}:{settings.port}"
+    where = f"{host}:{port}"
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
+            host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(BACKLOG)
     except (OSError, UnicodeError) as error:
-        hint = "; is a daemon running already? --port takes another" if settings.port else ""
+        hint = f"; is a daemon running already? {option} takes another" if port else ""
         raise StartError(f"cannot listen on {where}: {getattr(error, 'strerror', error)}{hint}") from error
     return listener
+
+
+@dataclass(frozen=True)
+class _Tls:
+    """The TLS port: where it listens, and what it shows."""
+
+    listener: socket.socket
+    identity: Any
+
+    def described(self) -> dict[str, str]:
+        return {"address": _address(self.listener), **self.identity.certificate.described()}
+
+    def in_words(self) -> str:
+        """For who starts the daemon, and hands out the certificate."""
+        certificate = self.identity.certificate
+        return f"TLS {_address(self.listener)} certificate={certificate.file} sha256={certificate.sha256}\n"
+
+
+def _tls(settings: Settings) -> _Tls | None:
+    """The TLS port, if there is to be one. Raises StartError."""
+    if settings.tls_port is None:
+        return None
+    from front_proc.tls_identity import TlsIdentity
+
+    host = settings.tls_host or settings.host
+    given = None if settings.tls_certificate is None else (settings.tls_certificate, settings.tls_key)
+    return _Tls(_listen(host, settings.tls_port, "--tls-port"), TlsIdentity(given, settings.run_dir, host))
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _judge_doors(settings: Settings, listener: socket.socket, tls: _Tls | None) -> str:
+    """What is to be said of who may come in, as soon as it serves. Raises StartError, TokenFileError."""
+    from front_proc.bind_policy import Door
+
+    def door(bound: socket.socket, *, is_encrypted: bool = False) -> Door:
+        host, port = bound.getsockname()[:2]
+        return Door(host, port, settings, is_encrypted)
+
+    doors = [door(listener), *([door(tls.listener, is_encrypted=True)] if tls is not None else [])]
+    first_token = doors[0].make_first_token()
+    for each in doors:
+        each.judge()
+    sys.stdout.write(first_token)
+    sys.stdout.flush()
+    return "".join(dict.fromkeys(line for each in doors for line in each.remarks().splitlines(keepends=True)))
 
 
 class _Daemon:
@@ -141,6 +186,7 @@ class _Daemon:
         settings: Settings,
         pid_file: Any,
         listener: socket.socket,
+        tls: _Tls | None,
         readiness: Any,
         manager: ServiceManager,
         remarks: str,
@@ -150,6 +196,7 @@ class _Daemon:
         self._settings = settings
         self._pid_file = pid_file
         self._listener = listener
+        self._tls = tls
         self._readiness = readiness
         self._manager = manager
         #: What is said of who may come, as soon as it serves.
@@ -201,22 +248,47 @@ class _Daemon:
         # loops listen anew with it, so that the listener's own has to be said again.
         server = await loop.create_server(lambda: Connection(front), sock=self._listener, backlog=1)
         self._listener.listen(BACKLOG)
+        tls_server = await self._serve_tls(front, log)
+        front.addresses = self._addresses
         for number in (signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if self._is_hangup_the_end else [])):
             self._on(number, front.stop)
-        host, port = self._listener.getsockname()[:2]
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        address = _address(self._listener)
         self._pid_file.write(address)
         audit.record("start", address=address, pid=os.getpid(), version=__version__, library=library)
         stalls = StallWatch(log)
-        self._readiness.ready(f"READY {address} pid={os.getpid()}\n", self._remarks)
+        in_tls = self._tls.in_words() if self._tls is not None else ""
+        self._readiness.ready(f"{in_tls}READY {address} pid={os.getpid()}\n", self._remarks)
         in_short = partial(_in_short, front, address)
         self._manager.ready(in_short())
         self._do(self._manager.keep_informed(in_short))
         await front.ended.wait()
         front.dismiss_all()
         server.close()
+        if tls_server is not None:
+            tls_server.close()
         stalls.close()
         audit.record("stop", address=address, pid=os.getpid())
+
+    async def _serve_tls(self, front: Any, log: Any) -> asyncio.AbstractServer | None:
+        if self._tls is None:
+            return None
+        from front_proc.connection import Connection
+        from front_proc.tls_door import TlsDoor
+
+        listener, identity = self._tls.listener, self._tls.identity
+
+        def door() -> TlsDoor:
+            return TlsDoor(Connection(front), identity.certificate.context, front.limits.line_time)
+
+        server = await asyncio.get_running_loop().create_server(door, sock=listener, backlog=1)
+        listener.listen(BACKLOG)
+        self._do(identity.watch(log))
+        return server
+
+    def _addresses(self) -> dict[str, Any]:
+        """For `status`."""
+        tls = self._tls.described() if self._tls is not None else None
+        return {"plain": _address(self._listener), "tls": tls}
 
     def _do(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.ensure_future(work)
@@ -233,6 +305,8 @@ class _Daemon:
         await asyncio.wait([self._do(_reopen(writer, file, log)) for writer, file in files], timeout=REOPEN_TIME)
         if self._front is not None:
             await self._front.access.read_anew()
+        if self._tls is not None:
+            self._tls.identity.renew(log)
         self._manager.reloaded()
 
 

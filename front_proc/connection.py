@@ -244,6 +244,10 @@ class Connection(asyncio.BufferedProtocol):
 
     # The first bytes.
 
+    def refuse(self, failure: Failure) -> None:
+        """The door that it came through has heard enough."""
+        self._refuse(failure)
+
     def _choose(self, data: bytes) -> None:
         self._beginning += data
         self._limit_beginning()

@@ -11,6 +11,7 @@ from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from resource import RLIMIT_NOFILE, getrlimit
+from typing import Any
 
 from front_proc.access import Access
 from front_proc.admission import Admission, is_short
@@ -70,6 +71,8 @@ class Front:
         self.state = FrontState.SERVING
         #: Is called when it begins to stop, once.
         self.on_stopping: Callable[[], None] = lambda: None
+        #: Where it listens, for `status`.
+        self.addresses: Callable[[], dict[str, Any]] = dict
         #: Set when the process shall end.
         self.ended = asyncio.Event()
         self._breakers: dict[str, Breaker] = {}

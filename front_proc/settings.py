@@ -38,6 +38,10 @@ class Settings:
 
     host: str
     port: int
+    tls_host: str | None
+    tls_port: int | None
+    tls_certificate: Path | None
+    tls_key: Path | None
     visa_library: str
     demo: bool
     daemonize: bool
@@ -92,6 +96,24 @@ class Option(Setting):
 OPTIONS = (
     Option("host", text, "an address or a name", "127.0.0.1", "address to listen on", "HOST"),
     Option("port", port, "a number from 0 to 65535", 1340, "TCP port; 0 takes a free one", "PORT"),
+    Option("tls-host", text, "an address or a name", None, "address to listen on in TLS (default: as host)", "HOST"),
+    Option(
+        "tls-port",
+        port,
+        "a number from 0 to 65535",
+        None,
+        "TCP port for TLS; 0 takes a free one (default: none)",
+        "PORT",
+    ),
+    Option(
+        "tls-certificate",
+        path,
+        "a PEM file",
+        None,
+        "the certificate shown there (default: one is made in the run folder)",
+        "FILE",
+    ),
+    Option("tls-key", path, "a PEM file", None, "its key, for its owner only (default: in the same file)", "FILE"),
     Option("visa-library", library, LIBRARIES, "@py", "VISA library of the instruments", "SPEC"),
     Option("demo", flag, "true or false", False, "serve the bundled simulated bench instead of real instruments"),
     Option("daemonize", flag, "true or false", False, "go to the background as soon as it serves"),
@@ -148,6 +170,8 @@ OPTIONS = (
 
 #: The address that --lan listens on.
 _EVERY_NETWORK = "0.0.0.0"
+#: What is of no use without `tls-port`; who gives it must not get a daemon that does without.
+_FOR_TLS = ("tls_host", "tls_certificate", "tls_key")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -190,6 +214,10 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
         values["run_dir"] = Path(platformdirs.user_state_path("pyvisa-daemon"))
     if values["demo"] and values["visa_library"] != "@py":
         raise SettingsError("--demo brings its own VISA library: leave out --visa-library")
+    if values["tls_port"] is None and (asked := [name for name in _FOR_TLS if values[name] is not None]):
+        raise SettingsError(f"--{asked[0].replace('_', '-')}: there is no TLS without --tls-port")
+    if values["tls_key"] is not None and values["tls_certificate"] is None:
+        raise SettingsError("--tls-key: it needs its certificate, --tls-certificate")
     return Settings(**{field.name: values[field.name] for field in fields(Settings)})
 
 

@@ -25,6 +25,7 @@ def describe(front: Front, rights: Rights = EVERYTHING) -> dict[str, Any]:
         "clients": len(front.clients),
         "resources": [_describe(resource) for name, resource in sorted(front.resources.items()) if rights.sees(name)],
         "state": front.state.value,
+        "addresses": front.addresses(),
     }
 
 

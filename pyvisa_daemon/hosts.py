@@ -6,9 +6,9 @@ Every host is asked on a thread of its own, so hosts that are switched off cost 
 a name server that does not answer is not waited for any longer.
 """
 
+import atexit
 import contextlib
 import os
-import re
 import socket
 import sys
 import threading
@@ -18,13 +18,14 @@ from time import monotonic
 from typing import NamedTuple
 
 from pyvisa_daemon import credentials
+from pyvisa_daemon.addresses import Address as Address  # also this room's, for who connects
+from pyvisa_daemon.addresses import parse as parse
 from pyvisa_daemon.channel import Channel
 from pyvisa_daemon.errors import Failure
 from pyvisa_daemon.exchange import Pending
 from pyvisa_daemon.framing import FrameError, FrameReader
 from pyvisa_daemon.inbox import RECEIVE_SIZE
 from pyvisa_daemon.sockets import is_ready
-from pyvisa_daemon.tokens import without_tokens
 from pyvisa_daemon.wire import (
     FEATURES,
     FOUND,
@@ -41,8 +42,6 @@ from pyvisa_daemon.wire import (
     encode,
 )
 
-DEFAULT_PORT = 1340
-
 #: Seconds for connecting and the hello, when several hosts are asked and when one was named.
 KNOCK_LIMIT = 1.0
 CONNECT_LIMIT = 5.0
@@ -52,9 +51,6 @@ VERDICT_TIME = 3.0
 
 #: Seconds for an answer to Find: the daemon may have to look for instruments first.
 FIND_LIMIT = 6.0
-
-#: What may stand behind the `?` of an entry.
-OPTIONS = ("token_file",)
 
 #: Of errors: what a daemon says to whom it does not know.
 NOT_KNOWN = frozenset({"FORBIDDEN", "AUTH_FAILED"})
@@ -68,24 +64,6 @@ tryIps = tryIps or ["127.0.0.1"]  # noqa: N816 - the name is the original's
 
 #: Unanswered keepalives show a dead link after 15 s + 3 * 5 s. macOS has another name for the first.
 _KEEPALIVE = (("TCP_KEEPIDLE", 15), ("TCP_KEEPALIVE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
-
-
-class Address(NamedTuple):
-    """Where a daemon listens, and what there is to know for talking to it. As text it is what `parse` reads."""
-
-    host: str
-    port: int
-    #: Pairs of a row of OPTIONS and its value.
-    options: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def place(self) -> str:
-        """`host:port`, for people."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    def __str__(self) -> str:
-        options = "&".join(f"{name}={_escaped(value)}" for name, value in self.options)
-        return f"{self.place}?{options}" if options else self.place
 
 
 class RefusedError(ConnectionError):
@@ -103,59 +81,6 @@ class Finding(NamedTuple):
 REFUSED = "refused"
 
 
-def parse(entry: str) -> Address:
-    """`host`, `host:port`, `[IPv6]` or `[IPv6]:port`; then `?`, and options separated by `&`. Raises ValueError naming
-    the entry."""
-    text, mark, query = entry.strip().partition("?")
-    address = _place(text, entry if not mark else text)
-    return address._replace(options=_options(query, without_tokens(text))) if mark else address
-
-
-def _options(query: str, place: str) -> tuple[tuple[str, str], ...]:
-    """What stands behind the `?`. An error repeats nothing of it but a name: it may be a token."""
-    options: dict[str, str] = {}
-    for option in query.split("&"):
-        name, equals, value = option.partition("=")
-        if name == "token":
-            raise ValueError(
-                f"{place}?token=... is not accepted: a specification is shown in many places, and logged. Put the "
-                f"token into a file of its own, for you only, and write {place}?token_file=PATH"
-            )
-        if name not in OPTIONS or not equals or name in options:
-            shown = without_tokens(repr(name)) if equals else "what stands there"
-            raise ValueError(f"{place}?...: {shown} is no option, or is there twice: KEY=VALUE, KEY one of {OPTIONS}")
-        options[name] = _unescaped(value)
-    return tuple(options.items())
-
-
-def _escaped(value: str) -> str:
-    """What has a meaning in an entry or a list of them: as in a URL."""
-    return "".join(f"%{ord(c):02X}" if c in "%&,?" or (c.isspace() and c < "\x80") else c for c in value)
-
-
-def _unescaped(value: str) -> str:
-    return re.sub("%([0-9A-Fa-f]{2})", lambda found: chr(int(found[1], 16)), value)
-
-
-def _place(text: str, entry: str) -> Address:
-    text = text.strip()
-    if text.startswith("["):
-        host, bracket, rest = text[1:].partition("]")
-        colon, port = rest[:1], rest[1:]
-        is_sound = bool(bracket) and colon in ("", ":")
-    elif text.count(":") > 1:
-        host, colon, port, is_sound = text, "", "", True  # a bare IPv6 address
-    else:
-        host, colon, port = text.partition(":")
-        is_sound = True
-    if colon:
-        is_sound = is_sound and port.isascii() and port.isdigit() and 0 < int(port) < 65536
-    if not host or not is_sound or any(c.isspace() for c in host):
-        shown = without_tokens(repr(entry))
-        raise ValueError(f"{shown} names no daemon: expected host or host:port, such as labpc:{DEFAULT_PORT}")
-    return Address(host, int(port) if colon else DEFAULT_PORT)
-
-
 def introduction() -> tuple[str, str]:
     """Who speaks, for the daemon's audit log: the user's name and the program's, each empty if there is none."""
     user = os.environ.get("USER") or os.environ.get("USERNAME") or ""
@@ -166,31 +91,62 @@ def connect(address: Address, limit: float = CONNECT_LIMIT) -> Channel:
     """A channel to the daemon at `address`, within `limit` seconds, or VERDICT_TIME more if there is a token to show.
     Raises ConnectionError, which says what to do."""
     deadline = monotonic() + limit
-    credential = credentials.credential_for(dict(address.options))
-    try:
-        connection = socket.create_connection(address[:2], limit)
-    except (OSError, UnicodeError) as error:  # UnicodeError: there can be no such name
-        raise ConnectionError(
-            f"no instrument daemon answers at {address.place} ({error}); start one there or correct the address"
-        ) from error
+    credential = credentials.credential_for(address.options)
+    connection = dial(address, limit)
     with contextlib.ExitStack() as unless_welcome:
         unless_welcome.callback(connection.close)
         try:
             channel = _greet(connection, address, credential, deadline)
         except (FrameError, DecodeError) as error:
-            text = f"what listens at {address.place} is no instrument daemon; correct the address"
+            text = f"what listens at {address} is no instrument daemon; correct the address"
             raise ConnectionError(text) from error
         unless_welcome.pop_all()
     return channel
 
 
+def dial(address: Address, limit: float) -> socket.socket:
+    """A connection to whatever listens at `address`, its host proved in TLS if it says so, within `limit` seconds.
+
+    It does not block. Raises ConnectionError, which says what to do."""
+    deadline = monotonic() + limit
+    try:
+        connection = socket.create_connection((address.host, address.port), limit)
+    except (OSError, UnicodeError) as error:  # UnicodeError: there can be no such name
+        raise ConnectionError(
+            f"no instrument daemon answers at {address} ({error}); start one there or correct the address"
+        ) from error
+    with contextlib.ExitStack() as unless_secure:
+        unless_secure.callback(connection.close)
+        try:
+            _tune(connection)
+            if address.is_tls:
+                from pyvisa_daemon import tls
+
+                connection = tls.secure(connection, address.host, address.ca_file, deadline)
+        except OSError as error:
+            raise ConnectionError(f"no connection to {address}: {error}") from error
+        unless_secure.pop_all()
+    return connection
+
+
 def first_live() -> Channel:
     """A channel to the first host of `tryIps` that is alive. Raises ConnectionError when none is."""
+    return _first_live()[1]
+
+
+def first_live_address() -> Address:
+    """Where that is. Raises ConnectionError when none is alive."""
+    address, channel = _first_live()
+    channel.close()
+    return address
+
+
+def _first_live() -> tuple[Address, Channel]:
     reasons = []
     with contextlib.closing(_knock(None)) as visits:
         for visit in visits:
             if visit.channel is not None:
-                return visit.channel
+                return visit.address, visit.channel
             reasons.append(visit.reason)
     raise ConnectionError("; ".join(reasons) or "no host is known: tryIps is empty")
 
@@ -250,15 +206,15 @@ def _knock(request: Callable[[Channel], Pending] | None) -> Generator[_Visit, No
     doors: list[tuple[Address, SimpleQueue[_Visit]]] = [(parse(entry), SimpleQueue()) for entry in tryIps]
     for address, door in doors:
         arguments = (address, request, door, is_over)
-        threading.Thread(target=_visit, args=arguments, name=f"asking {address.place}", daemon=True).start()
+        threading.Thread(target=_visit, args=arguments, name=f"asking {address}", daemon=True).start()
     began = monotonic()
     try:
         for address, door in doors:
-            limit = KNOCK_LIMIT + (VERDICT_TIME if credentials.is_there(dict(address.options)) else 0.0)
+            limit = KNOCK_LIMIT + (VERDICT_TIME if credentials.is_there(address.options) else 0.0)
             try:
                 yield door.get(timeout=max(0.0, began + limit - monotonic()))
             except Empty:
-                yield _Visit(address, None, None, f"{address.place} did not answer within {limit:.0f} s")
+                yield _Visit(address, None, None, f"{address} did not answer within {limit:.0f} s")
     finally:
         is_over.set()
         for _, door in doors:
@@ -296,7 +252,6 @@ def _greet(
     connection: socket.socket, address: Address, credential: credentials.Credential | None, deadline: float
 ) -> Channel:
     """Our hello and the daemon's answer. Raises ConnectionError, FrameError, DecodeError."""
-    _tune(connection)
     if credential is not None:
         deadline += VERDICT_TIME
     frames = FrameReader()
@@ -313,8 +268,12 @@ def _greet(
                 raise ConnectionRefusedError(data.decode(errors="replace").removeprefix(".#.error ").strip())
             complete = frames.feed(data)
     except OSError as error:
-        raise ConnectionError(f"no hello from what listens at {address.place}: {error}") from error
+        raise ConnectionError(f"no hello from what listens at {address}: {error}") from error
     _judge(decode_answer(complete[0]), address, credential)
+    if address.is_tls:
+        from pyvisa_daemon.tls_channel import RelayedChannel
+
+        return RelayedChannel(connection, str(address))
     return Channel(connection, str(address))
 
 
@@ -326,9 +285,9 @@ def _hello(credential: credentials.Credential | None) -> bytes:
 def refusal(address: Address, token: str, text: str, credential: credentials.Credential | None) -> RefusedError:
     """To be raised when the daemon does not know us: says what to do, and nothing of the token itself."""
     if credential is None:
-        return RefusedError(f"the daemon at {address.place} wants a token ({token}): {credentials.advice()}")
+        return RefusedError(f"the daemon at {address} wants a token ({token}): {credentials.advice()}")
     return RefusedError(
-        f"the daemon at {address.place} does not take the token of {credential.source} ({token}: {text}); ask its "
+        f"the daemon at {address} does not take the token of {credential.source} ({token}: {text}); ask its "
         "operator for another"
     )
 
@@ -345,7 +304,7 @@ def _judge(answer: Answer, address: Address, credential: credentials.Credential 
             reason = f"{token}: {text}"
         case _:
             reason = "it answers without a hello"
-    raise ConnectionError(f"the daemon at {address.place} cannot be used: {reason}")
+    raise ConnectionError(f"the daemon at {address} cannot be used: {reason}")
 
 
 def _tune(connection: socket.socket) -> None:
@@ -355,3 +314,13 @@ def _tune(connection: socket.socket) -> None:
     for name, value in _KEEPALIVE:
         if hasattr(socket, name):
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+@atexit.register  # here, which PyVISA imports before it registers its own end: that one comes first
+def _let_relays_finish() -> None:
+    """What a program writes last reaches the kernel, which sends it whatever becomes of the program; in TLS it has got
+    no further than to another thread."""
+    if "pyvisa_daemon.tls" in sys.modules:
+        from pyvisa_daemon import tls
+
+        tls.finish_all()

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the three lock files anew from pyproject.toml: requirements.lock (what the daemon and its clients run on, with
-# the extras for serial, USB and LAN instruments, and what an editable install is built with), requirements-dev.lock (that
-# and the tools for tests and lint) and requirements-bench.lock (that and what the benchmarks compare with). Pinned, with
+# the extras for serial, USB and LAN instruments and TLS, and what an editable install is built with),
+# requirements-dev.lock (that and the tools for tests and lint) and requirements-bench.lock (that and what the benchmarks compare with). Pinned, with
 # hashes, for every platform and Python >= 3.11, and without the address of any registry.
 set -euo pipefail
 
@@ -22,7 +22,7 @@ command -v uv >/dev/null || {
 }
 
 options=(--quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url
-    --no-emit-find-links --extra serial --extra usb --extra lan "$@")
+    --no-emit-find-links --extra serial --extra usb --extra lan --extra tls "$@")
 build=(hatchling editables) # `pip install --no-build-isolation -e .` builds with what is installed
 
 printf '%s\n' "${build[@]}" | uv pip compile "${options[@]}" -o requirements.lock pyproject.toml - >/dev/null

@@ -22,6 +22,10 @@ BENCH = str(ROOT / "demo_bench" / "bench.yaml")
 VALUES = {
     "host": ("0.0.0.0", '"0.0.0.0"', "0.0.0.0"),
     "port": ("0", "0", 0),
+    "tls-host": ("0.0.0.0", '"0.0.0.0"', "0.0.0.0"),
+    "tls-port": ("0", "0", 0),
+    "tls-certificate": ("/tmp/c.pem", '"/tmp/c.pem"', Path("/tmp/c.pem")),
+    "tls-key": ("/tmp/k.pem", '"/tmp/k.pem"', Path("/tmp/k.pem")),
     "visa-library": (f"{BENCH}@sim", f'"{BENCH}@sim"', f"{BENCH}@sim"),
     "demo": (None, "true", True),
     "daemonize": (None, "true", True),
@@ -36,11 +40,23 @@ VALUES = {
 }
 OTHER = {"host": "::1", "port": "1", "linger": "3", "grace": "4", "run-dir": "/tmp/other", "audit-log": "/tmp/b"}
 OTHER |= {"visa-library": "@ivi", "token-file": "/tmp/c", "allow": "10.0.0.1", "loopback": "admin"}
+OTHER |= {"tls-host": "::1", "tls-port": "1", "tls-certificate": "/tmp/c2", "tls-key": "/tmp/k2"}
+
+#: option -> what it is of no use without.
+NEEDS = {
+    "tls-host": ["--tls-port", "0"],
+    "tls-certificate": ["--tls-port", "0"],
+    "tls-key": ["--tls-port", "0", "--tls-certificate", "/tmp/c.pem"],
+}
 
 #: option -> values that are refused, as typed and in TOML.
 WRONG = {
     "host": (["", "a\0b"], ['""', "5", "[]", "true"]),
     "port": (["65536", "-1", "x", "", "1.5"], ["65536", '"1340"', "true", "1340.5", "inf", "nan", "[1340]"]),
+    "tls-host": (["", "a\0b"], ['""', "5"]),
+    "tls-port": (["65536", "-1", "x", "", "none"], ["65536", '"1341"', "true", "false"]),
+    "tls-certificate": ([""], ["false"]),
+    "tls-key": ([""], ["false"]),
     "visa-library": (["", "missing.yaml@sim"], ['""', "1"]),
     "demo": ([], ["1", '"yes"']),
     "daemonize": ([], ["0", '"no"']),
@@ -94,10 +110,25 @@ def test_defaults_are_those_of_the_card():
     assert settings.audit_file == settings.run_dir / "audit.jsonl"
 
 
+@pytest.mark.parametrize("name", ["tls-host", "tls-certificate", "tls-key"])
+def test_what_is_said_of_tls_is_refused_without_a_port_for_it(name):
+    """Whoever asks for TLS must not get a daemon that does without."""
+    with pytest.raises(SettingsError, match=f"--{name}: there is no TLS without --tls-port"):
+        read_settings(typed(name))
+
+
+def test_key_is_refused_without_its_certificate():
+    """It would be left out in silence."""
+    with pytest.raises(SettingsError, match="it needs its certificate, --tls-certificate"):
+        read_settings(["--tls-port", "0", "--tls-key", "/tmp/k.pem"])
+
+
 @names
 def test_option_is_taken_from_the_command_line(option):
     """As typed."""
-    assert field(read_settings(typed(option.name)), option.name) == VALUES[option.name][2]
+    assert (
+        field(read_settings([*typed(option.name), *NEEDS.get(option.name, [])]), option.name) == VALUES[option.name][2]
+    )
 
 
 @names
@@ -105,7 +136,7 @@ def test_option_is_taken_from_the_command_line(option):
 def test_option_is_taken_from_the_file(option, separator, toml):
     """Under its long name, with either kind of stroke."""
     key = option.name.replace("-", separator)
-    settings = read_settings(toml(f"{key} = {VALUES[option.name][1]}\n"))
+    settings = read_settings([*toml(f"{key} = {VALUES[option.name][1]}\n"), *NEEDS.get(option.name, [])])
     assert field(settings, option.name) == VALUES[option.name][2]
 
 
@@ -119,7 +150,8 @@ def test_all_options_stand_in_one_file(toml):
 @pytest.mark.parametrize("name", sorted(OTHER))
 def test_command_line_wins_over_the_file(name, toml):
     """And the file over the default."""
-    settings = read_settings([*toml(f"{name} = {VALUES[name][1]}\n"), f"--{name}", OTHER[name]])
+    file = toml(f"{name} = {VALUES[name][1]}\n")
+    settings = read_settings([*file, *NEEDS.get(name, []), f"--{name}", OTHER[name]])
     option = next(option for option in OPTIONS if option.name == name)
     assert field(settings, name) == option.accept(OTHER[name])
 

@@ -23,6 +23,7 @@ from tests.support.waiting import DEADLINE, wait_until
 ROOT = Path(__file__).resolve().parents[2]
 MARKER = "PYVISA_DAEMON_TESTED"
 READY = re.compile(r"READY (?P<host>.+):(?P<port>\d+) pid=(?P<pid>\d+)")
+TLS = re.compile(r"TLS (?P<host>.+):(?P<port>\d+) certificate=(?P<certificate>.+) sha256=(?P<sha256>[0-9A-F:]+)")
 START_DEADLINE = 60.0
 
 
@@ -44,8 +45,12 @@ class Daemon:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
+                bufsize=0,  # what has come is seen by select()
             )
-        ready = READY.fullmatch(self._first_line())
+        line = self._line()
+        #: What it says of its TLS port: host, port, certificate, sha256; None if it has none.
+        self.tls = TLS.fullmatch(line)
+        ready = READY.fullmatch(self._line() if self.tls else line)
         if ready is None:
             self.kill()
             raise AssertionError(f"the daemon did not start:\n{self.stderr}")
@@ -118,7 +123,7 @@ class Daemon:
             self.process.kill()
         self.process.wait(DEADLINE)
 
-    def _first_line(self) -> str:
+    def _line(self) -> str:
         assert self.process.stdout is not None
         with selectors.DefaultSelector() as selector:
             selector.register(self.process.stdout, selectors.EVENT_READ)
