@@ -31,16 +31,17 @@ def main():
     )
     parser.add_argument("--host", default="127.0.0.1", help="where the daemon listens (default: %(default)s)")
     parser.add_argument("--port", type=int, default=1340, help="on which port (default: %(default)s)")
+    parser.add_argument("--token-file", metavar="FILE", help="a file with an admin's token, where the daemon wants one")
     options = parser.parse_args()
     try:
-        print(stop(options.host, options.port))
+        print(stop(options.host, options.port, options.token_file))
     except StopError as failure:
         print(f"stop.sh: {failure}", file=sys.stderr)
         return 1
     return 0
 
 
-def stop(host, port):
+def stop(host, port, token_file=None):
     """Stop the daemon at host:port; what to say about it."""
     where = f"{host}:{port}"
     try:
@@ -50,6 +51,8 @@ def stop(host, port):
     except (OSError, OverflowError) as error:
         raise StopError(f"cannot reach {where}: {error}") from None
     with connection:
+        if token_file is not None:
+            show_token(connection, token_file, where)
         pid = pid_of_daemon(connection, where)
         watched = family(pid) if is_this_machine(connection) else {}
         send(connection, b".!.end_daemon\n", where)
@@ -63,11 +66,26 @@ def stop(host, port):
     return f"stopped the daemon at {where} (pid {pid})"
 
 
+def show_token(connection, file, where):
+    """Nothing of it is said, whatever comes of it."""
+    try:
+        with open(file, "rb") as opened:
+            send(connection, b".#.auth " + opened.readline(4096).strip() + b"\n", where)
+        reply = line(connection, REPLY_TIMEOUT).decode("utf-8", "replace")
+    except OSError as error:
+        raise StopError(f"the token of {file} could not be shown: {error.strerror or error}") from None
+    if not reply.startswith("ok "):
+        raise StopError(f"the daemon at {where} does not take the token of {file}: {reply}")
+
+
 def pid_of_daemon(connection, where):
     """Ask who listens there. Anything but a daemon's status means that it is not ours to stop."""
     send(connection, b".!.status\n", where)
     try:
-        status = json.loads(line(connection, REPLY_TIMEOUT).decode())
+        said = line(connection, REPLY_TIMEOUT).decode()
+        if said.startswith(".#.error FORBIDDEN "):
+            raise StopError(f"the daemon at {where} wants a token: --token-file names a file with an admin's")
+        status = json.loads(said)
         return int(status["pid"])
     except socket.timeout:  # noqa: UP041 - one class only since Python 3.10
         raise StopError(f"what listens at {where} does not answer") from None

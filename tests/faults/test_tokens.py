@@ -389,6 +389,24 @@ def test_token_that_is_taken_away_ends_its_connections(guarded):
     manager.close()
 
 
+def test_stop_script_shows_an_admins_token_where_one_is_wanted(guarded):
+    """Without one, or with another's, it says what is missing; the daemon lives on."""
+    stop = [str(ROOT / "scripts" / "stop.sh"), "--port", str(guarded.daemon.port)]
+    for options, said in (
+        ((), "wants a token: --token-file"),
+        (("--token-file", str(guarded.kept_by("user"))), "FORBIDDEN"),
+        (("--token-file", str(guarded.file)), "does not take the token"),
+        (("--token-file", "missing"), "could not be shown"),
+    ):
+        done = subprocess.run([*stop, *options], capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert said in done.stderr
+    stop += ["--token-file", str(guarded.kept_by("admin"))]
+    done = subprocess.run(stop, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert guarded.daemon.process.wait(DEADLINE) == 0
+
+
 # Strangers.
 
 
