@@ -64,7 +64,8 @@ Exit codes: 0 done, 1 refused by the daemon or the instrument, 2 wrong usage, 3 
 def main(host: str | None) -> None:
     """Shows and asks the instruments that daemons share.
 
-    The daemons are those of PYVISA_DAEMON_HOSTS (host[:port], separated by commas), or 127.0.0.1.
+    The daemons are those of PYVISA_DAEMON_HOSTS (host[:port], separated by commas), or 127.0.0.1. With ?ca_file=FILE or
+    ?tls=1 behind it a host is asked in TLS, and with PYVISA_DAEMON_CA_FILE every one.
     """
     if host is not None:
         hosts.tryIps[:] = [host]
