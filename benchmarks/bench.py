@@ -34,8 +34,8 @@ TOLD = 50
 
 
 class DaemonUnderTest:
-    """A daemon that serves. `address` is `host:port`; `pid` the front's; `tls` what PyVISA is told of its TLS port, if
-    it has one."""
+    """A daemon that serves. `address` is `host:port`; `pid` the front's; `tls` what a PyVISA program is told of its TLS
+    port, if it has one."""
 
     def __init__(self, process: "subprocess.Popen[str]", run_dir: Path) -> None:
         self.process = process

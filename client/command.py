@@ -66,8 +66,9 @@ Exit codes: 0 done, 1 refused by the daemon or the instrument, 2 wrong usage, 3 
 def main(host: str | None) -> None:
     """Shows and asks the instruments that daemons share.
 
-    The daemons are those of PYVISA_DAEMON_HOSTS (host[:port], separated by commas), or 127.0.0.1. A daemon that wants
-    a token is shown the one of the file that PYVISA_DAEMON_TOKEN_FILE names, or ~/.config/pyvisa-daemon/token.
+    The daemons are those of PYVISA_DAEMON_HOSTS (host[:port], separated by commas), or 127.0.0.1. With ?ca_file=FILE or
+    ?tls=1 behind it a host is asked in TLS, and with PYVISA_DAEMON_CA_FILE every one. A daemon that wants a token is
+    shown the one of the file that PYVISA_DAEMON_TOKEN_FILE names, or ~/.config/pyvisa-daemon/token.
     """
     if host is not None:
         hosts.tryIps[:] = [host]

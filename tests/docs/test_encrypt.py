@@ -17,7 +17,7 @@ from tests.support.daemon import Daemon
 #: Part of a command -> what it prints.
 PRINTS = {
     "-fingerprint": "{sha256}",
-    "instruments list": "TCPIP0::127.0.0.1::5341::SOCKET           localhost:{port}",
+    "instruments list": "USB0::0x0957::0x0407::PS000407::0::INSTR  localhost:{port}",
     "python -c": "'GPIB0::22::INSTR', ",
     "socat": "pong",
     "s_client": "pong",

@@ -1,11 +1,13 @@
 """Certificates: what is refused at the start, with its reason; what is made here, kept, and made anew."""
 
+import asyncio
 import os
 import ssl
 import stat
 import sys
 import time
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,6 +18,7 @@ from front_proc.own_certificate import VALID_DAYS, make_certificate, own_names
 from front_proc.tls_identity import TlsIdentity
 from pyvisa_daemon.tls_stream import TlsStream
 from tests.support.certificates import DAY, Authority
+from tests.support.waiting import DEADLINE
 
 
 class Log(list):
@@ -240,4 +243,30 @@ def test_log_warns_of_a_given_certificate_that_is_about_to_expire(authority, fol
     identity, log = TlsIdentity(authority.issue(ends=9 * DAY), folder, "127.0.0.1"), Log()
     identity.renew(log)
     assert log[0][0] == "certificate"
+    assert "about to expire" in log.said
+
+
+def watched(identity, log, is_enough):
+    """What it does by itself until `is_enough`."""
+
+    async def serve():
+        watching = asyncio.ensure_future(identity.watch(log))
+        async with asyncio.timeout(DEADLINE):
+            while not is_enough():
+                await asyncio.sleep(0.001)
+        watching.cancel()
+
+    asyncio.run(serve())
+
+
+@pytest.mark.parametrize("left", [0.5, 20.0])
+def test_own_certificate_is_made_anew_on_its_last_day_though_nobody_asks(folder, monkeypatch, left):
+    """Before that the log warns, and everybody goes on with the old one."""
+    identity, log = TlsIdentity(None, folder, "127.0.0.1"), Log()
+    before = identity.certificate
+    late = before.expires - left * 86400
+    monkeypatch.setattr(tls_identity, "LOOK_TIME", 0.01)
+    monkeypatch.setattr(tls_identity, "time", SimpleNamespace(time=lambda: late))
+    watched(identity, log, lambda: log)
+    assert (identity.certificate.sha256 != before.sha256) == (left < 1)
     assert "about to expire" in log.said

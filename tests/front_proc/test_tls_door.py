@@ -6,6 +6,8 @@ The transport and the front are played; TLS is real, and so is the connection be
 import ssl
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from front_proc import peer
 from front_proc.connection import LINGER, OUTPUT_LIMIT, Connection
@@ -256,5 +258,32 @@ def test_close_says_so_in_tls(caller):
 def test_connection_that_was_reset_before_it_was_accepted_is_dropped(stage, contexts):
     caller = Caller(stage, contexts, peername=None)
     assert caller.transport.is_aborted
+    caller.door.connection_lost(None)
+    assert not caller.front.clients
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    data=st.one_of(
+        st.binary(min_size=1, max_size=600),
+        st.binary(max_size=600).map(lambda rest: b"\x16\x03\x01" + rest),
+        st.binary(max_size=600).map(lambda rest: b"\x16\x03\x01" + len(rest).to_bytes(2) + rest),
+        st.tuples(st.integers(0, 500), st.integers(1, 255)),
+    ),
+    cut=st.integers(1, 600),
+)
+def test_whatever_comes_is_refused_or_waited_for(stage, contexts, data, cut):
+    """Noise, noise in a record, a hello with one byte changed: never an error of ours, never a word carried out."""
+    caller = Caller(stage, contexts)
+    if isinstance(data, tuple):
+        caller.tls.shake_hands()
+        hello = bytearray(caller.tls.to_send())
+        hello[data[0] % len(hello)] ^= data[1]
+        data = bytes(hello)
+    for part in (data[:cut], data[cut:]):
+        if part and not caller.transport.is_closed:
+            caller.sends_bytes(part)
+    assert not caller.front.audit.of("command")
+    assert caller.door._connection._speaker is None
     caller.door.connection_lost(None)
     assert not caller.front.clients

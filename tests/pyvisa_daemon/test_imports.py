@@ -8,7 +8,7 @@ import pytest
 LIGHT = ("wire", "framing", "errors", "functions", "program_message", "version")
 
 #: The client side below `highlevel`: of use to a program without PyVISA too.
-BELOW_PYVISA = ("channel", "exchange", "inbox", "sockets", "events", "hosts")
+BELOW_PYVISA = ("channel", "exchange", "inbox", "sockets", "events", "hosts", "tls", "tls_channel", "tls_stream")
 
 
 def loaded_by(statement: str) -> set[str]:
