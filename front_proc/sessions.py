@@ -30,6 +30,10 @@ NAME_LIMIT = 128
 State = bool | int | float | str
 
 
+def _nobody() -> None:
+    """For a client that has no connection."""
+
+
 @dataclass(slots=True, eq=False)
 class Client:
     """One connection. `address` is `host:port`; `name` what it calls itself, for the audit."""
@@ -39,6 +43,10 @@ class Client:
     is_loopback: bool = False
     name: str = ""
     sessions: set["Session"] = field(default_factory=set)
+    #: Why it is no more, once it is gone.
+    gone: str = ""
+    #: Cuts its connection, whatever is under way on it.
+    cut: Callable[[], None] = _nobody
 
     def introduce(self, name: str) -> None:
         """What it calls itself, as far as a record can bear it."""
@@ -47,6 +55,10 @@ class Client:
     def who(self) -> dict[str, str]:
         """The audit's fields for it."""
         return {"client": self.address, "name": self.name}
+
+    def in_words(self) -> str:
+        """The same for people."""
+        return " ".join(dict.fromkeys(filter(None, self.who().values())))
 
 
 def _ignore(event: int, attributes: Attributes) -> None:

@@ -88,6 +88,7 @@ def _rows() -> dict[str, ErrorKind]:
         ("WRITE_FAILED", "VI_ERROR_ABORT", "not executed: the write that it follows failed"),
         ("TOO_MANY_CLIENTS", "VI_ERROR_ALLOC", "the daemon serves as many clients as it may"),
         ("SHUTTING_DOWN", "VI_ERROR_CONN_LOST", "the daemon is stopping, or drains"),
+        ("LOCK_LOST", "VI_ERROR_SESN_NLOCKED", "the lock that this session had was taken from it, or ran out"),
         ("FORBIDDEN", "VI_ERROR_RSRC_BUSY", "this client may not do that"),
         ("START_FAILED", "VI_ERROR_SYSTEM_ERROR", "no process could be started for the instrument"),
         ("INTERNAL_ERROR", "VI_ERROR_SYSTEM_ERROR", "a fault of the daemon's own; its log has the details"),

@@ -36,7 +36,7 @@ SIGN_TIME = 0.5
 
 #: Failures of requests that the daemon did not begin, and such that leave nothing of what was there before; besides
 #: those of an instrument's process.
-NOT_BEGUN = frozenset({"VI_ERROR_RSRC_LOCKED", "QUEUE_FULL", "QUEUE_TIMEOUT"})
+NOT_BEGUN = frozenset({"VI_ERROR_RSRC_LOCKED", "LOCK_LOST", "QUEUE_FULL", "QUEUE_TIMEOUT"})
 _ANEW = frozenset({"SESSION_RESET", "VI_ERROR_CONN_LOST", "COMMAND_ABORTED"})
 
 #: A request of `wire` that belongs to a session: made from its own number, the session's and the arguments.
