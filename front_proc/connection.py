@@ -81,6 +81,7 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
             return
         self._client = _client_at(*address[:2])
+        self._client.cut = self._abort
         connected = transport.get_extra_info("socket")
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # small answers go at once
         peer.limit_silence(connected, self._front.limits.silent_peer_time)
@@ -156,8 +157,12 @@ class Connection(asyncio.BufferedProtocol):
             self._cut()
 
     def _cut(self) -> None:
-        self._is_ending = True
         self._front.audit.record("rejected", **self._client.who(), error="does not read its answers")
+        self._abort()
+
+    def _abort(self) -> None:
+        """Say no more, read no more: the other side notices at once."""
+        self._is_ending = True
         if self._transport is not None:
             self._transport.abort()
 

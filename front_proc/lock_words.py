@@ -64,9 +64,7 @@ def waiter_row(waiter: Waiter, now: float) -> Row:
 
 def locked_by(name: str, holders: Sequence[tuple[Session, Lease]], now: float) -> str:
     """Who has the lock on the resource `name`, what for, and since when."""
-    who = [
-        session.client.in_words() + (f" ({lease.reason})" if lease.reason else "") for session, lease in holders
-    ]
+    who = [session.client.in_words() + (f" ({lease.reason})" if lease.reason else "") for session, lease in holders]
     since = min((lease.since for _, lease in holders), default=now)
     return f"{name} is locked by {', '.join(who)}, since {_ago(now - since)}"
 

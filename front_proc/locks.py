@@ -131,7 +131,8 @@ class Locks:
         """viLock. Its one outcome comes through `on_outcome`, perhaps at once, with the access key of a shared lock.
 
         Waits for at most `timeout_s`, None being for ever: then VI_ERROR_TMO, or VI_ERROR_RSRC_LOCKED for a timeout
-        of 0. VI_ERROR_INV_LOCK_TYPE, VI_ERROR_INV_ACCESS_KEY and the rule 3.6.12's VI_ERROR_RSRC_LOCKED do not wait. With `joins` it is LOCK_LOST, at once, unless somebody shares with that key.
+        of 0. VI_ERROR_INV_LOCK_TYPE, VI_ERROR_INV_ACCESS_KEY and the rule 3.6.12's VI_ERROR_RSRC_LOCKED do not wait.
+        Nor does LOCK_LOST, with `joins`: nobody shares by that key.
         """
         if kind not in tuple(LockKind):
             self._tell(partial(on_outcome, failed("VI_ERROR_INV_LOCK_TYPE", f"{kind} is no type of lock")))

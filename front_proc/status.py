@@ -11,6 +11,7 @@ import psutil
 
 from front_proc.front import Front
 from front_proc.resource import Resource
+from front_proc.sessions import Client
 from pyvisa_daemon.version import __version__
 
 
@@ -23,7 +24,13 @@ def describe(front: Front) -> dict[str, Any]:
         "clients": len(front.clients),
         "resources": [_describe(resource) for _, resource in sorted(front.resources.items())],
         "state": front.state.value,
+        "connections": [_describe_client(client) for client in sorted(front.clients, key=lambda each: each.address)],
     }
+
+
+def _describe_client(client: Client) -> dict[str, Any]:
+    opened = sorted(session.resource.name for session in client.sessions)
+    return {**client.who(), "language": client.language, "sessions": len(opened), "open": sorted(set(opened))}
 
 
 def _describe(resource: Resource) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from pyvisa.highlevel import VisaLibraryBase
 from pyvisa.typing import VISAHandler, VISASession
 from pyvisa.util import LibraryPath
 
-from pyvisa_daemon import hosts, wire
+from pyvisa_daemon import hosts, inherited_lock, wire
 from pyvisa_daemon.answer_ahead import AHEAD, AnswerAhead
 from pyvisa_daemon.channel import Channel, reply_limit
 from pyvisa_daemon.errors import SUCCESS, Failure
@@ -169,7 +169,16 @@ class OpenSession:
             self.posted = None
             self._succeeded(self.channel.wait(posted, reply_limit(self.timeout_ms)))
 
-    def lock(self, kind: int, timeout_ms: int, key: str | None) -> wire.Reply:
+    def lock(
+        self,
+        kind: int,
+        timeout_ms: int,
+        key: str | None,
+        ttl_s: float | None = None,
+        reason: str = "",
+        *,
+        joins: bool = False,
+    ) -> wire.Reply:
         """viLock. Interrupted by Ctrl-C it leaves no lock behind, not even one whose grant was on its way."""
         end: dict[None, Pending | None] = {}  # the grant, or None if nobody wants it: whoever is first, in one step
 
@@ -178,13 +187,28 @@ class OpenSession:
                 self._give_back(pending)
 
         try:
-            pending = self.channel.start_for(granted, wire.Lock, self.number, kind, timeout_ms, key)
+            arguments = (self.number, kind, timeout_ms, key, ttl_s, reason, joins)
+            pending = self.channel.start_for(granted, wire.Lock, *arguments)
             return succeeded(self.channel.wait(pending, reply_limit(timeout_ms)))
         except BaseException:
             crossed = end.setdefault(None, None)
             if crossed is not None:
                 self._give_back(crossed)
             raise
+
+    def share(self, key: str, kind: int, timeout_ms: int) -> None:
+        """Joins the lock that this program was started under; then takes the lock of that `kind`, if any. Raises
+        Failure."""
+        try:
+            self.lock(inherited_lock.SHARED, max(timeout_ms, self.timeout_ms), key, joins=True)
+        except Failure as failure:
+            if failure.token != "LOCK_LOST":  # noqa: S105 - the name of an error
+                raise
+            if not inherited_lock.is_elsewhere(self.channel):
+                text = f"{failure.text}; this program was started under it: {inherited_lock.KEY} has the key"
+                raise Failure(failure.token, text, failure.effect, failure.status) from failure
+        if kind:
+            self.lock(kind, timeout_ms, None)
 
     def _give_back(self, lock: Pending) -> None:
         with contextlib.suppress(Failure):

@@ -325,7 +325,9 @@ def test_description_has_the_seconds_that_are_left(door, ann):
     assert door.described()["holders"][0]["left_s"] == 10.0
 
 
-@pytest.mark.parametrize(("number", "word"), [(1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (22, "22nd")])
+@pytest.mark.parametrize(
+    ("number", "word"), [(1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (22, "22nd")]
+)
 def test_place_is_an_ordinal(number, word):
     assert _ordinal(number) == word
 

@@ -658,7 +658,9 @@ class Model:
             self.leases[member][1] = max(used_at, now) if seconds is None else min(now, used_at + seconds)
 
     def is_in_use(self, session):
-        return any(member in self.busy or member in [wait[1] for wait in self.waiting] for member in self.group(session))
+        return any(
+            member in self.busy or member in [wait[1] for wait in self.waiting] for member in self.group(session)
+        )
 
     def carry(self, session, ttl_s, now):
         if session not in self.leases:
