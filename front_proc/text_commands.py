@@ -135,7 +135,7 @@ def resource_only(usage: str, argument: bytes) -> Arguments:
 def lock_terms(usage: str, argument: bytes) -> Arguments:
     """Words as `text_leases.wanted` takes them; the reason behind them is the message."""
     found, reason = text_leases.split_reason(_text(argument))
-    text_leases.wanted(found, reason)
+    text_leases.wanted(found, reason, usage)
     return Arguments(words=found, message=reason.encode())
 
 

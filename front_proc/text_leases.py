@@ -34,7 +34,7 @@ def split_reason(text: str) -> tuple[tuple[str, ...], str]:
     return tuple(words), ""
 
 
-def wanted(words: tuple[str, ...], reason: str) -> Wanted:
+def wanted(words: tuple[str, ...], reason: str, usage: str = "") -> Wanted:
     """What they mean. Raises Failure(BAD_ARGUMENT)."""
     given, key, ttl_s = list(words), None, None
     if given[:1] == ["shared"]:
@@ -45,7 +45,6 @@ def wanted(words: tuple[str, ...], reason: str) -> Wanted:
     if given[:1] == ["ttl"]:
         ttl_s, given = _seconds(*given[1:2]), given[2:]
     if given:
-        usage = "lock [shared KEY] [MS] [ttl SECONDS] [reason TEXT...]"
         raise Failure("BAD_ARGUMENT", f"not understood: {' '.join(given)}; usage: {usage}")
     return Wanted(key, ms, terms(ttl_s, reason))
 
