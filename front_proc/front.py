@@ -156,8 +156,8 @@ class Front:
         for client in kicked:
             client.gone = f"kicked by {by.in_words()}"
             self.audit.record("kicked", **client.who(), by=by.in_words())
+            client.cut()  # first: what of it ends now has nobody to answer to
             self.leave(client)
-            client.cut()
         return len(kicked)
 
     def dismiss_all(self) -> None:
