@@ -214,7 +214,7 @@ def simulate(
         _end(REFUSED, str(error))
 
 
-for each in (lock_command.lock, lock_command.unlock, lock_command.kick):
+for each in (lock_command.lock_, lock_command.unlock, lock_command.kick):
     main.add_command(each)
 
 

@@ -60,7 +60,7 @@ Exit codes: COMMAND's own (128 and the signal's number if one ended it), 126 it 
 @click.option("--timeout", type=float, metavar="S", help="Wait so long for it; else as long as it takes.")
 @click.option("--kill-if-lost", is_flag=True, help="End COMMAND (SIGTERM, then SIGKILL) when the lock is lost.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND [ARGUMENT]...")
-def lock(
+def lock_(
     resource: str, reason: str, ttl: float | None, timeout: float | None, kill_if_lost: bool, command: tuple[str, ...]
 ) -> None:
     """Keep others out while COMMAND runs.
@@ -71,20 +71,16 @@ def lock(
     _check(command[0])
     socket, name = _opened(resource)
     with socket:
-        before = inherited_lock.inherited()
-        is_inside = before is not None and before.resource == name  # of one for the same resource
-        key = before.key if before is not None and is_inside else _new_key()
+        lock = inherited_lock.InheritedLock(name, _new_key(), str(socket.address))
+        outer = inherited_lock.inherited_on(name, lock.daemon)
+        if outer is not None and outer.daemon == lock.daemon:
+            lock = outer  # else it would wait for itself
         ms = float("inf") if timeout is None else 1000 * timeout
         try:
-            _take(socket, name, lambda: socket.lock(ms, key, ttl, reason))
+            _take(socket, name, lambda: socket.lock(ms, lock.key, ttl, reason))
         except KeyboardInterrupt:
             sys.exit(SIGNALLED + signal.SIGINT)
-        variables = {
-            inherited_lock.RESOURCE: name,
-            inherited_lock.KEY: key,
-            inherited_lock.DAEMON: str(socket.address),
-        }
-        sys.exit(_run(command, variables, socket, kill_if_lost=kill_if_lost))
+        sys.exit(_run(command, inherited_lock.environment_under(lock), socket, kill_if_lost=kill_if_lost))
 
 
 def _new_key() -> str:

@@ -6,7 +6,7 @@ Runs in the user's process.
 import contextlib
 from collections.abc import Iterator
 
-from pyvisa import VisaIOError, util
+from pyvisa import errors, util
 from pyvisa.constants import Lock
 from pyvisa.resources import Resource
 
@@ -40,7 +40,7 @@ def lock(
     try:
         yield key or None
     except BaseException:
-        with contextlib.suppress(VisaIOError):  # what went wrong first is what counts
+        with contextlib.suppress(errors.Error):  # what went wrong first is what counts
             instrument.unlock()
         raise
     instrument.unlock()

@@ -103,8 +103,8 @@ class TCPVisaSocket:
         """Opens `name` for this socket's own commands, and makes it the current one: its canonical name. A program that
         runs under `instruments lock` shares that lock."""
         canonical = self.command("open_resource", name)
-        lock = inherited_lock.inherited()
-        if lock is not None and (lock.resource, lock.daemon) == (canonical, str(self.address)):
+        lock = inherited_lock.inherited_on(canonical, str(self.address))
+        if lock is not None and lock.daemon in ("", str(self.address)):
             self.lock(key=lock.key)
         return canonical
 

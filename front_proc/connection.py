@@ -11,7 +11,7 @@ from typing import Protocol, cast
 
 from front_proc import peer
 from front_proc.front import Front
-from front_proc.sessions import Client
+from front_proc.sessions import Client, nobody
 from front_proc.text_commands import Prefix
 from front_proc.text_conversation import Conversation, error_line
 from front_proc.wire_conversation import WireConversation
@@ -118,6 +118,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
+        self._client.cut = nobody
         self.resume_writing()  # whoever was held back for this client waits for nobody now
         for timer in (self._timer, self._stall_timer, self._look_timer):
             if timer is not None:

@@ -30,7 +30,7 @@ NAME_LIMIT = 128
 State = bool | int | float | str
 
 
-def _nobody() -> None:
+def nobody() -> None:
     """For a client that has no connection."""
 
 
@@ -46,7 +46,7 @@ class Client:
     #: Why it is no more, once it is gone.
     gone: str = ""
     #: Cuts its connection, whatever is under way on it.
-    cut: Callable[[], None] = _nobody
+    cut: Callable[[], None] = nobody
 
     def introduce(self, name: str) -> None:
         """What it calls itself, as far as a record can bear it."""

@@ -98,17 +98,17 @@ class DaemonVisaLibrary(EventFunctions):
             raise ValueError(f"open_timeout ({open_timeout!r}) must be an integer (or compatible type)") from error
         try:
             channel = self._manager_channel(session)
-            key = inherited_lock.key_for(channel, resource_name)
-            mode = int(access_mode) if key is None else int(access_mode) & ~inherited_lock.LOCK_BITS
+            lock = inherited_lock.lock_for(channel, resource_name)
+            mode = int(access_mode) if lock is None else int(access_mode) & ~inherited_lock.LOCK_BITS
             reply = succeeded(channel.ask(reply_limit(limit_ms), wire.Open, resource_name, mode, limit_ms))
         except Failure as failure:
             refuse(self, session, failure)
         number = VISASession(next(self._numbers))
         theirs, timeout_ms = cast(list[int], reply.value)
         self._sessions[number] = opened = OpenSession(channel, theirs, session, timeout_ms)
-        if key is not None:
+        if lock is not None:
             try:
-                opened.share(key, int(access_mode) & inherited_lock.LOCK_BITS, limit_ms)
+                opened.share(lock, int(access_mode) & inherited_lock.LOCK_BITS, limit_ms)
             except BaseException as error:  # without its lock there is no session
                 self.close(number)
                 if isinstance(error, Failure):

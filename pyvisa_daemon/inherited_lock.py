@@ -1,10 +1,12 @@
-"""The lock that a program was started under: `instruments lock RESOURCE -- COMMAND` gives COMMAND its key.
+"""The locks that a program was started under: `instruments lock RESOURCE -- COMMAND` gives COMMAND the key.
 
 Runs in the user's process, under `highlevel` and `client`; imports nothing of VISA. A session on that resource shares
-the lock from its opening to its end, so that a program works under it unchanged.
+the lock from its opening to its end, so that a program works under it unchanged. One such command in another makes
+several locks: each variable then has a word for each of them, the innermost first.
 """
 
 import os
+from itertools import zip_longest
 from typing import NamedTuple
 
 from pyvisa_daemon import wire
@@ -22,31 +24,36 @@ LOCK_BITS = 0b011
 
 
 class InheritedLock(NamedTuple):
-    """What the environment says."""
+    """One of them. Another daemon than `daemon` may have a resource of the same name."""
 
     resource: str
     key: str
-    daemon: str
+    daemon: str = ""
 
 
-def inherited() -> InheritedLock | None:
-    """The lock that this program was started under, if it was."""
-    resource, key = os.environ.get(RESOURCE), os.environ.get(KEY)
-    return InheritedLock(resource, key, os.environ.get(DAEMON, "")) if resource and key else None
+def inherited() -> list[InheritedLock]:
+    """The locks that this program was started under."""
+    words = (os.environ.get(variable, "").split() for variable in (RESOURCE, KEY, DAEMON))
+    locks = [InheritedLock(*each) for each in zip_longest(*words, fillvalue="")]
+    return [lock for lock in locks if lock.resource and lock.key]
 
 
-def key_for(channel: Channel, name: str) -> str | None:
-    """The key by which a session on the resource `name` shares that lock; None if it is of another resource. Raises
-    Failure(VI_ERROR_CONN_LOST)."""
-    lock = inherited()
-    if lock is None:
+def inherited_on(resource: str, daemon: str) -> InheritedLock | None:
+    """The one that is on that resource: of that daemon, or else of another."""
+    locks = [lock for lock in inherited() if lock.resource == resource]
+    return next((lock for lock in locks if lock.daemon == daemon), next(iter(locks), None))
+
+
+def environment_under(lock: InheritedLock) -> dict[str, str]:
+    """What a program finds in its environment that is started under that lock, and those of this one."""
+    locks = [lock, *(other for other in inherited() if other != lock)]
+    columns = zip((RESOURCE, KEY, DAEMON), zip(*locks, strict=True), strict=True)
+    return {variable: " ".join(words) for variable, words in columns}
+
+
+def lock_for(channel: Channel, name: str) -> InheritedLock | None:
+    """The lock that a session on the resource `name` shares, if there is one. Raises Failure(VI_ERROR_CONN_LOST)."""
+    if RESOURCE not in os.environ or not inherited():
         return None
     resolved = channel.ask(reply_limit(0), wire.Resolve, name)
-    return lock.key if resolved.status >= SUCCESS and resolved.value == lock.resource else None
-
-
-def is_elsewhere(channel: Channel) -> bool:
-    """May the lock be another daemon's, which has a resource of the same name? Where it is not known then, nothing is
-    shared; at the daemon that the environment names it is lost."""
-    lock = inherited()
-    return lock is not None and lock.daemon != channel.address
+    return inherited_on(str(resolved.value), channel.address) if resolved.status >= SUCCESS else None

@@ -20,12 +20,13 @@ from pyvisa.highlevel import VisaLibraryBase
 from pyvisa.typing import VISAHandler, VISASession
 from pyvisa.util import LibraryPath
 
-from pyvisa_daemon import hosts, inherited_lock, wire
+from pyvisa_daemon import hosts, wire
 from pyvisa_daemon.answer_ahead import AHEAD, AnswerAhead
 from pyvisa_daemon.channel import Channel, reply_limit
 from pyvisa_daemon.errors import SUCCESS, Failure
 from pyvisa_daemon.events import Occurrence, SessionEvents
 from pyvisa_daemon.exchange import Pending
+from pyvisa_daemon.inherited_lock import KEY, SHARED, InheritedLock
 from pyvisa_daemon.refusals import refuse
 
 #: The library path of a bare "@daemon": the first live host of `hosts.tryIps`, looked for when connecting.
@@ -196,16 +197,16 @@ class OpenSession:
                 self._give_back(crossed)
             raise
 
-    def share(self, key: str, kind: int, timeout_ms: int) -> None:
-        """Joins the lock that this program was started under; then takes the lock of that `kind`, if any. Raises
+    def share(self, lock: InheritedLock, kind: int, timeout_ms: int) -> None:
+        """Joins a lock that this program was started under; then takes the lock of that `kind`, if any. Raises
         Failure."""
         try:
-            self.lock(inherited_lock.SHARED, max(timeout_ms, self.timeout_ms), key, joins=True)
+            self.lock(SHARED, max(timeout_ms, self.timeout_ms), lock.key, joins=True)
         except Failure as failure:
             if failure.token != "LOCK_LOST":  # noqa: S105 - the name of an error
                 raise
-            if not inherited_lock.is_elsewhere(self.channel):
-                text = f"{failure.text}; this program was started under it: {inherited_lock.KEY} has the key"
+            if lock.daemon in ("", self.channel.address):  # else it is on another daemon's resource of that name
+                text = f"{failure.text}; this program was started under it: {KEY} has the key"
                 raise Failure(failure.token, text, failure.effect, failure.status) from failure
         if kind:
             self.lock(kind, timeout_ms, None)

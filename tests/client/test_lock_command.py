@@ -170,6 +170,21 @@ print("done")
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
 
 
+def test_program_shares_all_locks_that_it_runs_under(daemon: Daemon) -> None:
+    """One instrument each, in either order."""
+    program = """
+import pyvisa
+manager = pyvisa.ResourceManager("@daemon")
+for name in ("supply", "multimeter", "temperature"):
+    with manager.open_resource(name) as instrument:
+        print(instrument.query("*IDN?").split(",")[1])
+"""
+    inner = [INSTRUMENTS, "lock", "supply", "--", sys.executable, "-c", program]
+    done = Commands(daemon)("lock", "multimeter", "--", *inner)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split()[1:] == ["SUPPLY", "MULTIMETER", "TEMPERATURE", "CONTROLLER"]
+
+
 def test_lock_inside_a_lock_is_the_same_one(instrument: TcpInstrument, instruments: Commands) -> None:
     """It would wait for itself."""
     inner = [INSTRUMENTS, "lock", instrument.resource, "--timeout", "5", "--", "echo", "inside"]
