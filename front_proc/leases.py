@@ -63,34 +63,34 @@ class Lease:
 
 
 class Leases:
-    """The leases of those who have locks on one resource. `limited` are those of them that have a time to live."""
+    """The leases of `all` who have locks on one resource; `limited` are those of them that have a time to live."""
 
     def __init__(self) -> None:
-        self._all: dict[Session, Lease] = {}
+        self.all: dict[Session, Lease] = {}
         self.limited: dict[Session, Lease] = {}
 
     def __contains__(self, session: Session) -> bool:
-        return session in self._all
+        return session in self.all
 
     def __iter__(self) -> Iterator[Session]:
-        return iter(tuple(self._all))
+        return iter(tuple(self.all))
 
     def of(self, session: Session) -> Lease:
         """That of a session that has locks."""
-        return self._all[session]
+        return self.all[session]
 
     def begin(self, session: Session, asked: Terms, like: Session | None, now: float) -> None:
         """`session` has a lock, its first or one more. A first one without a time to live has that of `like`."""
-        lease = self._all.get(session)
+        lease = self.all.get(session)
         if lease is None:
-            lease = self._all[session] = Lease(now, now, None if like is None else self._all[like].ttl_s)
+            lease = self.all[session] = Lease(now, now, None if like is None else self.all[like].ttl_s)
         lease.take_over(asked)
         if lease.ttl_s is not None:
             self.limited[session] = lease
 
     def end(self, session: Session) -> None:
         """It has no lock any more."""
-        self._all.pop(session, None)
+        self.all.pop(session, None)
         self.limited.pop(session, None)
 
     def used(self, sessions: Iterable[Session], now: float) -> None:

@@ -267,7 +267,9 @@ class Locks:
 
     def excludes(self, session: Session) -> bool:
         """Is its I/O refused (VPP-4.3, 3.6.1.3)? Getting attributes and setting local ones is not I/O."""
-        if self.lost and session in self.lost:
+        if not self.leases.all and not self.lost:
+            return False  # as for nearly every command
+        if session in self.lost:
             return True
         kind = self._in_force()
         return kind is not None and session not in self._held[kind]
