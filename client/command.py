@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
+from client import lock_command
 from client.choice import hosts_for
 from client.text_socket import SocketManager, TCPVisaSocket
 from client.token_command import token
@@ -24,7 +25,7 @@ WRONG_USAGE = 2  # click's own
 NO_DAEMON = 3
 
 _LIST_LIMIT = 30.0  # seconds: a daemon asks every interface, some by broadcast
-_COLUMNS = ("resource", "state", "pid", "restarts", "queued", "sessions", "memory_mb", "last_error")
+_COLUMNS = ("resource", "state", "pid", "restarts", "queued", "sessions", "memory_mb", "lock", "last_error")
 
 
 class _Plain(click.Group):
@@ -99,7 +100,8 @@ def list_() -> None:
 
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="The daemon's own words: one line of JSON.")
-def status(as_json: bool) -> None:
+@click.option("--clients", "has_clients", is_flag=True, help="Who is connected, too.")
+def status(as_json: bool, has_clients: bool) -> None:
     """Show a daemon and its instruments.
 
     The first live daemon, and the instruments that it has a process for.
@@ -113,9 +115,13 @@ def status(as_json: bool) -> None:
             f"daemon at {socket.address}: version {said['version']}, pid {said['pid']}, "
             f"up {said['uptime_s']:.0f} s, {said['clients']} clients"
         )
+        for resource in said["resources"]:
+            resource["lock"] = lock_command.lock_cell(resource["lock"])
         rows = [[_cell(resource.get(column)) for column in _COLUMNS] for resource in said["resources"]]
         if rows:
             _print_table([list(_COLUMNS), *rows])
+        if has_clients:
+            _print_table(lock_command.client_rows(said))
 
 
 @main.command()
@@ -132,7 +138,7 @@ def query(resource: str, command: str) -> None:
     for address in addresses:
         with TCPVisaSocket(address) as socket:
             try:
-                socket.command("open_resource", resource)
+                socket.enter(resource)
             except Failure as failure:
                 if failure.status in NOT_FOUND and address != addresses[-1]:
                     continue
@@ -212,7 +218,8 @@ def simulate(
         _end(REFUSED, str(error))
 
 
-main.add_command(token)
+for each in (lock_command.lock_, lock_command.unlock, lock_command.kick, token):
+    main.add_command(each)
 
 
 def _cell(value: object) -> str:

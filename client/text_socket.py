@@ -18,7 +18,7 @@ import pyvisa
 from pyvisa.resources import Resource
 
 from client.text_connection import TextConnection
-from pyvisa_daemon import hosts
+from pyvisa_daemon import hosts, inherited_lock
 from pyvisa_daemon.channel import INFINITE_MS, reply_limit
 
 _DEFAULT_TIMEOUT_MS = 2000.0
@@ -90,13 +90,22 @@ class TCPVisaSocket:
 
         The resource becomes this socket's current one too. Raises VisaIOError besides what every method raises.
         """
-        canonical = self.command("open_resource", name)
+        canonical = self.enter(name)
         with contextlib.ExitStack() as unless_opened:
             unless_opened.callback(self.close_resource, canonical)
             resource = pyvisa.ResourceManager(f"{self.address.entry}@daemon").open_resource(canonical, **kwargs)
             unless_opened.pop_all()
         self._opened.add(resource)
         return resource
+
+    def enter(self, name: str) -> str:
+        """Opens `name` for this socket's own commands, and makes it the current one: its canonical name. A program that
+        runs under `instruments lock` shares that lock."""
+        canonical = self.command("open_resource", name)
+        lock = inherited_lock.inherited_on(canonical, str(self.address))
+        if lock is not None and lock.daemon in ("", str(self.address)):
+            self.lock(key=lock.key)
+        return canonical
 
     def query_resource(self, command: str, resource: str | None = None) -> str:
         """Writes `command` and reads its answer as one exchange; without the read termination."""
@@ -146,6 +155,15 @@ class TCPVisaSocket:
         """Ends the resource's process and opens it again. Takes the role admin there."""
         self.command("restart", resource, prefix=".!.")
 
+    def force_unlock(self, resource: str) -> int:
+        """Takes all locks on a resource from who has them: from how many sessions."""
+        return int(self.command("unlock", resource, prefix=".!.").rpartition("=")[2])
+
+    def kick(self, client: str, *, all_of_name: bool = False) -> int:
+        """Cuts the connection of the client with that address or name, or of all with that name: how many."""
+        every = ("all",) if all_of_name else ()
+        return int(self.command("kick", client, *every, prefix=".!.").rpartition("=")[2])
+
     def end_daemon(self) -> str:
         """Stops the daemon, within 10 s: `ended`, or `ended left=PID,...`. Takes the role admin."""
         return self.command("end_daemon", prefix=".!.")
@@ -188,13 +206,21 @@ class TCPVisaSocket:
         """viReadSTB: the status byte, 0 to 255."""
         return int(self.command("stb"))
 
-    def lock(self, ms: float | None = None, key: str | None = None) -> str:
+    def lock(self, ms: float | None = None, key: str | None = None, ttl: float | None = None, reason: str = "") -> str:
         """viLock of the current resource, shared with all who give the same `key`: the key, or `ok` without one.
 
-        Waits `ms` milliseconds for it, the resource's timeout by default.
+        Waits `ms` milliseconds for it, the resource's timeout by default. It is lost when it was not used for `ttl`
+        seconds; others are told the `reason`.
         """
         shared = () if key is None else ("shared", key)
-        return self._ask_for("lock", *shared, *_milliseconds(ms), ms=ms).decode(errors="replace")
+        terms: tuple[str, ...] = () if ttl is None else ("ttl", str(float(ttl)))
+        if words := " ".join(reason.split()):
+            terms += ("reason", words)
+        return self._ask_for("lock", *shared, *_milliseconds(ms), *terms, ms=ms).decode(errors="replace")
+
+    def await_loss(self) -> str:
+        """Waits until the lock on the current resource is lost without having been given back: why it is."""
+        return self._ask_for("await_loss", ms=float("inf")).decode(errors="replace")
 
     def unlock(self) -> None:
         """viUnlock: gives one lock back."""

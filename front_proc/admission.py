@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from front_proc.limits import DEFAULTS
 from front_proc.sessions import Client
+from pyvisa_daemon.errors import Failure
 
 #: Clients that loopback has beyond the limit.
 RESERVE = 4
@@ -78,6 +79,19 @@ class Admission:
 
     def _is_full(self) -> bool:
         return len(self.clients) - len(self._in_reserve) - len(self._strangers) >= self._limit
+
+
+def kicked_by(who: str, clients: set[Client], *, all_of_name: bool) -> list[Client]:
+    """Whom of `clients` `who` means: the one with that address, or those with that name. Raises
+    Failure(BAD_ARGUMENT) for nobody, and for several unless all are meant."""
+    meant = [client for client in clients if client.address == who]
+    meant = meant or sorted((client for client in clients if client.name == who), key=lambda client: client.address)
+    if not meant:
+        raise Failure("BAD_ARGUMENT", f"no other client is called {who}; `connections` in the status has them all")
+    if len(meant) > 1 and not all_of_name:
+        addresses = ", ".join(client.address for client in meant)
+        raise Failure("BAD_ARGUMENT", f"{len(meant)} clients are called {who}: {addresses}; say which, or {who} all")
+    return meant
 
 
 def is_short(descriptor: int, descriptors: int) -> bool:

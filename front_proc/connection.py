@@ -163,8 +163,11 @@ class Connection(asyncio.BufferedProtocol):
             self._cut("does not read its answers")
 
     def _cut(self, error: str) -> None:
+        """Say no more, read no more: the other side notices at once. `error` is put on record; it is empty where
+        whoever cuts has done that."""
         self._is_ending = True
-        self._front.audit.record("rejected", **self._client.who(), error=error)
+        if error:
+            self._front.audit.record("rejected", **self._client.who(), error=error)
         if self._transport is not None:
             self._transport.abort()
 

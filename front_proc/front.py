@@ -14,7 +14,7 @@ from resource import RLIMIT_NOFILE, getrlimit
 from typing import Any
 
 from front_proc.access import Access
-from front_proc.admission import Admission, is_short
+from front_proc.admission import Admission, is_short, kicked_by
 from front_proc.audit import Audit, LogWriter
 from front_proc.breaker import Breaker
 from front_proc.child import ChildProcess
@@ -162,11 +162,23 @@ class Front:
     def leave(self, client: Client) -> None:
         """A client is gone: its sessions close, what it has waiting is not executed."""
         self._admission.leave(client)
+        client.gone = client.gone or "its connection is gone"
         for session in tuple(client.sessions):
             session.resource.drop_session(session)
         for resource in tuple(self.resources.values()):
             resource.abandon_opens(client)
         self.audit.record("disconnect", **client.who())
+
+    def kick(self, who: str, by: Client, *, all_of_name: bool) -> int:
+        """Cut the connections of the client at the address `who`, or of those with that name: how many. Never that of
+        `by`. Raises Failure(BAD_ARGUMENT) for nobody, and for several that have the name if one was meant."""
+        kicked = kicked_by(who, self.clients - {by}, all_of_name=all_of_name)
+        for client in kicked:
+            client.gone = f"kicked by {by.in_words()}"
+            self.audit.record("kicked", **client.who(), by=by.in_words())
+            client.cut("")  # first: what of it ends now has nobody to answer to
+            self.leave(client)
+        return len(kicked)
 
     def dismiss_all(self) -> None:
         """The daemon ends, and so does every connection."""

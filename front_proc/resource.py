@@ -10,6 +10,7 @@ from typing import Any
 
 from front_proc.house import House
 from front_proc.keeper import Keeper
+from front_proc.leases import NO_TERMS, Terms
 from front_proc.lifecycle import DORMANT, Event, State
 from front_proc.service import Service
 from front_proc.sessions import VI_ATTR_TMO_VALUE, Client, Session
@@ -68,7 +69,16 @@ class Resource:
         """Accept a command; its outcome comes through `ticket.on_outcome`, perhaps at once."""
         self.service.submit(ticket)
 
-    async def lock(self, session: Session, kind: int, key: str | None, timeout_s: float | None) -> Outcome:
+    async def lock(
+        self,
+        session: Session,
+        kind: int,
+        key: str | None,
+        timeout_s: float | None,
+        terms: Terms = NO_TERMS,
+        *,
+        joins: bool = False,
+    ) -> Outcome:
         """viLock; waits for `timeout_s` at most, None being for ever. Raises Failure."""
         if session not in self.sessions:
             raise Failure("NO_RESOURCE", f"the session on {self.name} is closed")
@@ -80,7 +90,7 @@ class Resource:
             elif not outcome.failed:
                 self.service.locks.unlock(session)  # granted just as whoever asked went away
 
-        give_up = self.service.locks.lock(session, kind, key, timeout_s, settle)
+        give_up = self.service.locks.lock(session, kind, key, timeout_s, settle, terms, joins=joins)
         try:
             return (await ended).checked()
         except asyncio.CancelledError:

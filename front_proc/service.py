@@ -59,7 +59,8 @@ class Service:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self.attributes = ResourceAttributes()
-        self.locks = LockService(name, self._record, self.dispatch)
+        note = house.audit.record
+        self.locks = LockService(name, self._record, self.dispatch, note, self._is_at_work, self._lost_lock)
         self.events = EventService(name, self.submit, settings.srq_poll)
         #: Does its interface mark the END of a message?
         self.marks_end = False
@@ -115,7 +116,7 @@ class Service:
             session.generation = None
             return self._keeper.refusal_of_commands
         if self._is_locked_out(ticket):
-            return self.locks.refusal()
+            return self.locks.refusal(session)
         if self._queue.waiting_of(session.client) >= self._limits.queue_length:
             return failed("QUEUE_FULL", f"{self._limits.queue_length} commands of this client wait for {self._name}")
         return None
@@ -139,6 +140,20 @@ class Service:
         count = ticket.arguments[0] if ticket.arguments else None
         data, status = ticket.session.ahead.take(count if isinstance(count, int) else None)
         return Outcome(status, data=data)
+
+    def _is_at_work(self, session: Session) -> bool:
+        is_running = self._running is not None and self._running.session is session
+        return is_running or self._queue.next_of(session) is not None
+
+    def _lost_lock(self, session: Session, why: str) -> None:
+        """What it has waiting it sent unknowing, and by that it is told."""
+        if session not in self._sessions:
+            return  # nor has it anything waiting
+        waiting = self._queue.withdraw(lambda ticket: ticket.session is session and self._is_locked_out(ticket))
+        if waiting:
+            outcome = self.locks.refusal(session)
+            for ticket in waiting:
+                self.finish(ticket, outcome)
 
     def abandon(self, ticket: Ticket) -> None:
         """Its client waits no more: what has not begun does not begin."""
@@ -192,6 +207,8 @@ class Service:
             self._house.note_fault(error)
         if self._aborts:
             self._tell_aborts(ticket)
+        if self.locks.limited:
+            self.locks.ended(ticket, now)
         if isinstance(ticket.data, Spool):
             ticket.data.close()
         began = ticket.dispatched_at or now
@@ -273,7 +290,7 @@ class Service:
         if _is_void(ticket):
             return failed("WRITE_FAILED")
         if self._is_locked_out(ticket):
-            return self.locks.refusal()
+            return self.locks.refusal(ticket.session)
         session = ticket.session
         if session.is_cut_off and ticket.call in WRITES:
             session.begin(marks_end=self.marks_end)
@@ -440,6 +457,8 @@ class Service:
     def goes_on(self, session: Session) -> None:
         """`session` is busy with what it has of its answer: that is not idle."""
         self._hold.goes_on(session, time.monotonic())
+        if self.locks.limited:
+            self.locks.was_used(session)
 
     def distrust(self) -> None:
         """What the process says from here on is not read."""

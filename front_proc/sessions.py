@@ -43,7 +43,9 @@ class Client:
     #: What it may do, by its address or by the token that it has shown; and that token's digest.
     rights: Rights = NOTHING
     token: str = field(default="", repr=False)
-    #: Ends its connection at once, for this reason.
+    #: Why it is no more, once it is gone.
+    gone: str = ""
+    #: Ends its connection at once, whatever is under way on it; for this reason, or an empty one that is on record.
     cut: Callable[[str], None] = field(default=lambda _: None, repr=False)
 
     @property
@@ -58,6 +60,10 @@ class Client:
     def who(self) -> dict[str, str]:
         """The audit's fields for it."""
         return {"client": self.address, "name": self.name, "user": self.rights.user}
+
+    def in_words(self) -> str:
+        """The same for people."""
+        return " ".join(dict.fromkeys(filter(None, self.who().values())))
 
 
 def _ignore(event: int, attributes: Attributes) -> None:

@@ -12,6 +12,7 @@ import psutil
 from front_proc.front import Front
 from front_proc.resource import Resource
 from front_proc.rights import EVERYTHING, Rights
+from front_proc.sessions import Client
 from pyvisa_daemon.version import __version__
 
 
@@ -26,7 +27,17 @@ def describe(front: Front, rights: Rights = EVERYTHING) -> dict[str, Any]:
         "resources": [_describe(resource) for name, resource in sorted(front.resources.items()) if rights.sees(name)],
         "state": front.state.value,
         "addresses": front.addresses(),
+        "connections": [_describe_client(client, rights) for client in sorted(front.clients, key=_address_of)],
     }
+
+
+def _address_of(client: Client) -> str:
+    return client.address
+
+
+def _describe_client(client: Client, rights: Rights) -> dict[str, Any]:
+    opened = [session.resource.name for session in client.sessions if rights.sees(session.resource.name)]
+    return {**client.who(), "language": client.language, "sessions": len(opened), "open": sorted(set(opened))}
 
 
 def _describe(resource: Resource) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from front_proc import status as status_report
+from front_proc import text_leases
 from front_proc.locks import LockKind
 from front_proc.rights import Role
 from front_proc.sessions import VI_TMO_INFINITE, Session
@@ -146,6 +147,13 @@ def resource_only(usage: str, argument: bytes) -> Arguments:
     return Arguments(target=found[0] if found else None)
 
 
+def lock_terms(usage: str, argument: bytes) -> Arguments:
+    """Words as `text_leases.wanted` takes them; the reason behind them is the message."""
+    found, reason = text_leases.split_reason(_text(argument))
+    text_leases.wanted(found, reason, usage)
+    return Arguments(words=found, message=reason.encode())
+
+
 def block_message(usage: str, argument: bytes) -> Arguments:
     """`[@RESOURCE] COMMAND #<n><len><bytes>`; the bytes may be anything."""
     start = block_start(argument)
@@ -243,16 +251,10 @@ async def stb(conversation: "Conversation", _: Arguments) -> Reply:
 
 async def lock(conversation: "Conversation", arguments: Arguments) -> Reply:
     session = await conversation.session()
-    given = list(arguments.words)
-    kind, key = LockKind.EXCLUSIVE, None
-    if given[:1] == ["shared"]:
-        if len(given) < 2:
-            raise Failure("BAD_ARGUMENT", "a shared lock has a key: lock shared KEY [MS]")
-        kind, key, given = LockKind.SHARED, given[1], given[2:]
-    if len(given) > 1:
-        raise Failure("BAD_ARGUMENT", f"too much: {' '.join(given)}; usage: lock [shared KEY] [MS]")
-    timeout_ms = _milliseconds(given[0]) if given else session.timeout_ms
-    return await conversation.lock(session, kind, key, None if timeout_ms == VI_TMO_INFINITE else timeout_ms)
+    key, ms, terms = text_leases.wanted(arguments.words, arguments.message.decode())
+    kind = LockKind.EXCLUSIVE if key is None else LockKind.SHARED
+    timeout_ms = session.timeout_ms if ms is None else _milliseconds(ms)
+    return await conversation.lock(session, kind, key, None if timeout_ms == VI_TMO_INFINITE else timeout_ms, terms)
 
 
 async def unlock(conversation: "Conversation", _: Arguments) -> Reply:
@@ -279,7 +281,7 @@ async def trigger(conversation: "Conversation", _: Arguments) -> Reply:
 async def hello(conversation: "Conversation", arguments: Arguments) -> Reply:
     if arguments.words:
         conversation.client.introduce(arguments.words[0])
-    return _json({"daemon": "pyvisa-daemon", "version": __version__, "features": FEATURES})
+    return _json({"daemon": "pyvisa-daemon", "version": __version__, "features": FEATURES, **conversation.client.who()})
 
 
 async def help_(conversation: "Conversation", arguments: Arguments) -> Reply:
@@ -354,13 +356,25 @@ def _status_lines(report: dict[str, Any]) -> Iterable[str]:
             + _lock_words(row["lock"])
             + (f"; {row['last_error']}" if row["last_error"] else "")
         )
+    for row in report["connections"]:
+        name = f" {row['name']}" if row["name"] else ""
+        opened = ", ".join(row["open"]) or "nothing open"
+        yield f"client {row['client']}{name}: {row['language'] or 'nothing said'}, {opened}"
 
 
 def _lock_words(lock: dict[str, Any] | None) -> str:
     if lock is None:
         return ""
-    holders = ", ".join(" ".join(filter(None, holder.values())) for holder in lock["holders"])
-    return f", {lock['kind']} lock of {holders}" + (f" ({lock['waiting']} wait)" if lock["waiting"] else "")
+    holders = ", ".join(map(_holder_words, lock["holders"]))
+    waiters = ", ".join(" ".join(filter(None, (row["client"], row["name"]))) for row in lock["waiters"])
+    return f", {lock['kind']} lock of {holders}" + (f" ({lock['waiting']} wait: {waiters})" if waiters else "")
+
+
+def _holder_words(row: dict[str, Any]) -> str:
+    who = " ".join(filter(None, (row["client"], row["name"])))
+    reason = f" ({row['reason']})" if row["reason"] else ""
+    left = "" if row["left_s"] is None else f", {row['left_s']:.0f} s left"
+    return f"{who}{reason} for {row['held_s']:.0f} s{left}"
 
 
 _PROGRAM = (
@@ -416,7 +430,14 @@ _PROGRAM = (
         on_record=True,
     ),
     Command("stb", "", words(0, 0), stb, "read the status byte"),
-    Command("lock", "[shared KEY] [MS]", words(0, 3), lock, "keep others out; the access key of a shared lock, or ok"),
+    Command(
+        "lock",
+        "[shared KEY] [MS] [ttl SECONDS] [reason TEXT...]",
+        lock_terms,
+        lock,
+        "keep others out; the access key of a shared lock, or ok",
+    ),
+    Command("await_loss", "", words(0, 0), text_leases.await_loss, "wait until the lock is lost; why it is"),
     Command("unlock", "", words(0, 0), unlock, "give a lock back"),
     Command("wait_srq", "MS", words(1, 1), wait_srq, "wait for a service request; the status byte"),
     Command("clear", "", words(0, 0), clear, "device clear", acts=True),
@@ -452,6 +473,15 @@ _DAEMON = (
     Command("status", "", words(0, 0), status, "the daemon and its instruments", role=Role.OBSERVE),
     Command("drain", "", words(0, 0), drain, "take no new sessions, end after the last", on_record=True),
     Command("restart", "RESOURCE", words(1, 1), restart, "end a resource's process and open it again", on_record=True),
+    Command(
+        "unlock",
+        "RESOURCE",
+        words(1, 1),
+        text_leases.unlock_by_force,
+        "take all locks on a resource from who has them",
+        on_record=True,
+    ),
+    Command("kick", "CLIENT [all]", words(1, 2), text_leases.kick, "cut a client's connection", on_record=True),
 )
 
 #: prefix -> verb -> row.

@@ -15,6 +15,7 @@ import msgspec
 from front_proc.access import Denied
 from front_proc.events import RQS, SERVICE_REQUEST
 from front_proc.front import Front
+from front_proc.leases import NO_TERMS, Terms
 from front_proc.locks import LockKind
 from front_proc.sessions import VI_ATTR_TERMCHAR, VI_ATTR_TERMCHAR_EN, VI_ATTR_TMO_VALUE, Client, Session
 from front_proc.spool import Spool
@@ -450,11 +451,13 @@ class Conversation:
         session.resource.submit(ticket)
         return (await ended).checked()
 
-    async def lock(self, session: Session, kind: LockKind, key: str | None, timeout_ms: int | None) -> str:
+    async def lock(
+        self, session: Session, kind: LockKind, key: str | None, timeout_ms: int | None, terms: Terms = NO_TERMS
+    ) -> str:
         """viLock; the access key of a shared one. Raises Failure."""
         self._has_ticket = True
         timeout_s = None if timeout_ms is None else timeout_ms / 1000
-        return str((await session.resource.lock(session, kind, key, timeout_s)).value or "ok")
+        return str((await session.resource.lock(session, kind, key, timeout_s, terms)).value or "ok")
 
     def unlock(self, session: Session) -> None:
         """viUnlock. Raises Failure."""
@@ -470,7 +473,8 @@ class Conversation:
         while True:
             try:
                 async with asyncio.timeout_at(deadline):
-                    await happened.wait()
+                    with session.resource.service.locks.in_use(session):
+                        await happened.wait()
             except TimeoutError as error:
                 raise Failure("VI_ERROR_TMO", f"no service request within {timeout_ms} ms") from error
             happened.clear()

@@ -15,6 +15,7 @@ from typing import Any
 
 from front_proc.access import COMES_FIRST, Denied
 from front_proc.front import Front
+from front_proc.leases import terms
 from front_proc.locks import LockKind
 from front_proc.rights import Role
 from front_proc.sessions import VI_ATTR_RSRC_LOCK_STATE, VI_TMO_INFINITE, Client, Session
@@ -388,7 +389,9 @@ class WireConversation:
 
     async def _lock(self, request: wire.Lock) -> "_Answer":
         session = self._session(request.session)
-        outcome = await session.resource.lock(session, request.kind, request.key, _seconds(request.timeout_ms))
+        asked, timeout_s = terms(request.ttl_s, request.reason), _seconds(request.timeout_ms)
+        lock = session.resource.lock(session, request.kind, request.key, timeout_s, asked, joins=request.joins)
+        outcome = await lock
         return outcome.status, outcome.value if isinstance(outcome.value, str) else None
 
     async def _list(self, _: wire.ListResources) -> "_Answer":

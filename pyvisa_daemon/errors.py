@@ -91,6 +91,7 @@ def _rows() -> dict[str, ErrorKind]:
         ("SHUTTING_DOWN", "VI_ERROR_CONN_LOST", "the daemon is stopping, or drains"),
         ("FORBIDDEN", "VI_ERROR_NPERMISSION", "this client may not do that"),
         ("AUTH_FAILED", "VI_ERROR_NPERMISSION", "no such token, or none any more; the connection is closed"),
+        ("LOCK_LOST", "VI_ERROR_SESN_NLOCKED", "the lock that this session had was taken from it, or ran out"),
         ("START_FAILED", "VI_ERROR_SYSTEM_ERROR", "no process could be started for the instrument"),
         ("INTERNAL_ERROR", "VI_ERROR_SYSTEM_ERROR", "a fault of the daemon's own; its log has the details"),
     ]

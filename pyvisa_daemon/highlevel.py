@@ -27,7 +27,7 @@ from pyvisa.highlevel import ResourceInfo
 from pyvisa.typing import VISAEventContext, VISARMSession, VISASession
 from pyvisa.util import DebugInfo, LibraryPath
 
-from pyvisa_daemon import hosts, wire
+from pyvisa_daemon import hosts, inherited_lock, wire
 from pyvisa_daemon.asking import reads_at_once
 from pyvisa_daemon.channel import reply_limit
 from pyvisa_daemon.errors import SUCCESS, Failure
@@ -90,19 +90,31 @@ class DaemonVisaLibrary(EventFunctions):
         access_mode: constants.AccessModes = constants.AccessModes.no_lock,
         open_timeout: int = constants.VI_TMO_IMMEDIATE,
     ) -> tuple[VISASession, StatusCode]:
-        """viOpen. `open_timeout`, in milliseconds, is how long to wait for the lock that `access_mode` may ask for."""
+        """viOpen. `open_timeout`, in milliseconds, is how long to wait for the lock that `access_mode` may ask for.
+
+        What a program opens that runs under `instruments lock` shares that lock."""
         try:
             limit_ms = int(open_timeout)
         except (TypeError, ValueError) as error:
             raise ValueError(f"open_timeout ({open_timeout!r}) must be an integer (or compatible type)") from error
         try:
             channel = self._manager_channel(session)
-            reply = succeeded(channel.ask(reply_limit(limit_ms), wire.Open, resource_name, int(access_mode), limit_ms))
+            lock = inherited_lock.lock_for(channel, resource_name)
+            mode = int(access_mode) if lock is None else int(access_mode) & ~inherited_lock.LOCK_BITS
+            reply = succeeded(channel.ask(reply_limit(limit_ms), wire.Open, resource_name, mode, limit_ms))
         except Failure as failure:
             refuse(self, session, failure)
         number = VISASession(next(self._numbers))
         theirs, timeout_ms = cast(list[int], reply.value)
-        self._sessions[number] = OpenSession(channel, theirs, session, timeout_ms)
+        self._sessions[number] = opened = OpenSession(channel, theirs, session, timeout_ms)
+        if lock is not None:
+            try:
+                opened.share(lock, int(access_mode) & inherited_lock.LOCK_BITS, limit_ms)
+            except BaseException as error:  # without its lock there is no session
+                self.close(number)
+                if isinstance(error, Failure):
+                    refuse(self, session, error)
+                raise
         return number, self.handle_return_value(session, reply.status)
 
     def close(self, session: VISASession | VISAEventContext | VISARMSession) -> StatusCode:
@@ -301,14 +313,22 @@ class DaemonVisaLibrary(EventFunctions):
     # Locks.
 
     def lock(
-        self, session: VISASession, lock_type: constants.Lock, timeout: int, requested_key: str | None = None
+        self,
+        session: VISASession,
+        lock_type: constants.Lock,
+        timeout: int,
+        requested_key: str | None = None,
+        *,
+        ttl_s: float | None = None,
+        reason: str = "",
     ) -> tuple[str, StatusCode]:
         """viLock: the access key of a shared lock, "" for an exclusive one. `timeout` in milliseconds; meanwhile no
-        other call waits."""
+        other call waits. Beyond VISA: the lock is lost when it was not used for `ttl_s` seconds, and others are told
+        the `reason`."""
         try:
             opened = self._opened(session)
             opened.collect()
-            reply = opened.lock(int(lock_type), int(timeout), requested_key)
+            reply = opened.lock(int(lock_type), int(timeout), requested_key, ttl_s, reason)
         except Failure as failure:
             refuse(self, session, failure)
         return cast(str, reply.value or ""), self.handle_return_value(session, reply.status)

@@ -26,6 +26,7 @@ from pyvisa_daemon.channel import Channel, reply_limit
 from pyvisa_daemon.errors import SUCCESS, Failure
 from pyvisa_daemon.events import Occurrence, SessionEvents
 from pyvisa_daemon.exchange import Pending
+from pyvisa_daemon.inherited_lock import KEY, SHARED, InheritedLock
 from pyvisa_daemon.refusals import refuse
 
 #: The library path of a bare "@daemon": the first live host of `hosts.tryIps`, looked for when connecting.
@@ -36,7 +37,7 @@ SIGN_TIME = 0.5
 
 #: Failures of requests that the daemon did not begin, and such that leave nothing of what was there before; besides
 #: those of an instrument's process.
-NOT_BEGUN = frozenset({"VI_ERROR_RSRC_LOCKED", "QUEUE_FULL", "QUEUE_TIMEOUT"})
+NOT_BEGUN = frozenset({"VI_ERROR_RSRC_LOCKED", "LOCK_LOST", "QUEUE_FULL", "QUEUE_TIMEOUT"})
 _ANEW = frozenset({"SESSION_RESET", "VI_ERROR_CONN_LOST", "COMMAND_ABORTED"})
 
 #: A request of `wire` that belongs to a session: made from its own number, the session's and the arguments.
@@ -169,7 +170,16 @@ class OpenSession:
             self.posted = None
             self._succeeded(self.channel.wait(posted, reply_limit(self.timeout_ms)))
 
-    def lock(self, kind: int, timeout_ms: int, key: str | None) -> wire.Reply:
+    def lock(
+        self,
+        kind: int,
+        timeout_ms: int,
+        key: str | None,
+        ttl_s: float | None = None,
+        reason: str = "",
+        *,
+        joins: bool = False,
+    ) -> wire.Reply:
         """viLock. Interrupted by Ctrl-C it leaves no lock behind, not even one whose grant was on its way."""
         end: dict[None, Pending | None] = {}  # the grant, or None if nobody wants it: whoever is first, in one step
 
@@ -178,13 +188,28 @@ class OpenSession:
                 self._give_back(pending)
 
         try:
-            pending = self.channel.start_for(granted, wire.Lock, self.number, kind, timeout_ms, key)
+            arguments = (self.number, kind, timeout_ms, key, ttl_s, reason, joins)
+            pending = self.channel.start_for(granted, wire.Lock, *arguments)
             return succeeded(self.channel.wait(pending, reply_limit(timeout_ms)))
         except BaseException:
             crossed = end.setdefault(None, None)
             if crossed is not None:
                 self._give_back(crossed)
             raise
+
+    def share(self, lock: InheritedLock, kind: int, timeout_ms: int) -> None:
+        """Joins a lock that this program was started under; then takes the lock of that `kind`, if any. Raises
+        Failure."""
+        try:
+            self.lock(SHARED, max(timeout_ms, self.timeout_ms), lock.key, joins=True)
+        except Failure as failure:
+            if failure.token != "LOCK_LOST":  # noqa: S105 - the name of an error
+                raise
+            if lock.daemon in ("", self.channel.address):  # else it is on another daemon's resource of that name
+                text = f"{failure.text}; this program was started under it: {KEY} has the key"
+                raise Failure(failure.token, text, failure.effect, failure.status) from failure
+        if kind:
+            self.lock(kind, timeout_ms, None)
 
     def _give_back(self, lock: Pending) -> None:
         with contextlib.suppress(Failure):

@@ -147,13 +147,20 @@ class ListResources(_Message, tag="list_resources", frozen=True):
 
 
 class Lock(_Message, tag="lock", frozen=True):
-    """viLock. The value is the access key of a shared lock; `kind` and `timeout_ms` are VISA's."""
+    """viLock. The value is the access key of a shared lock; `kind` and `timeout_ms` are VISA's.
+
+    `ttl_s`: it is lost when it was not used for so many seconds. `reason`: what it is for, for people. `joins`: only if
+    somebody shares a lock by that key already.
+    """
 
     id: int
     session: int
     kind: int
     timeout_ms: int
     key: str | None
+    ttl_s: float | None = None
+    reason: str = ""
+    joins: bool = False
 
 
 class Unlock(_Message, tag="unlock", frozen=True):

@@ -33,6 +33,7 @@ def records_of_every_event(daemon_factory, instrument_factory, folder: Path) -> 
         power_cut(daemon, instrument_factory())
         noise(daemon)
         role_too_low(daemon)
+        locks_that_end(daemon, instrument_factory())
         disk_full(daemon)
     daemon.end()
     return [*daemon.audit(), *hopeless(folder / "hopeless.jsonl")]
@@ -78,6 +79,21 @@ def power_cut(daemon: Daemon, instrument) -> None:
         client.ask(f".#.open_resource {instrument.resource}")
     with daemon.text() as client:
         assert "VI_ERROR_RSRC_NFOUND" in client.ask(f".#.open_resource {instrument.resource}")
+
+
+def locks_that_end(daemon: Daemon, instrument) -> None:
+    """One that is not used, one that is forced open, and a client that is sent away."""
+    with daemon.text() as client, daemon.text() as admin:
+        client.ask(".#.hello alice")
+        client.ask(f".#.open_resource {instrument.resource}")
+        client.ask(".#.lock ttl 0.1 reason calibration")
+        daemon.wait_for_audit(event="lease_over")
+        assert "LOCK_LOST" in client.ask(".#.lock")
+        client.ask(".#.lock")
+        admin.ask(f".!.unlock {instrument.resource}")
+        admin.ask(".!.kick alice")
+        client.everything()
+    daemon.wait_for_audit(event="kicked")
 
 
 def noise(daemon: Daemon) -> None:

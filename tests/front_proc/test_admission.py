@@ -2,9 +2,10 @@
 
 import pytest
 
-from front_proc.admission import DESCRIPTOR_RESERVE, RESERVE, Admission
+from front_proc.admission import DESCRIPTOR_RESERVE, RESERVE, Admission, kicked_by
 from front_proc.rights import EVERYTHING
 from front_proc.sessions import Client
+from pyvisa_daemon.errors import Failure
 
 LIMIT = 3
 
@@ -140,3 +141,45 @@ def test_stranger_is_let_in_only_while_there_are_descriptors():
     door = Door()
     assert stranger(door, descriptor=KEPT) is None
     assert stranger(door, descriptor=KEPT - 1) is not None
+
+
+# Who is sent away.
+
+
+def people():
+    return {
+        name: Client(address, name=called)
+        for name, address, called in [
+            ("ann", "10.0.0.1:1", "ann"),
+            ("bob", "10.0.0.2:1", "bob"),
+            ("bobs other", "10.0.0.2:2", "bob"),
+            ("impostor", "10.0.0.3:1", "10.0.0.1:1"),
+        ]
+    }
+
+
+@pytest.mark.parametrize(
+    ("who", "all_of_name", "meant"),
+    [
+        ("ann", False, ["ann"]),
+        ("ann", True, ["ann"]),
+        ("bob", True, ["bob", "bobs other"]),
+        ("10.0.0.2:2", False, ["bobs other"]),
+        ("10.0.0.1:1", True, ["ann"]),
+    ],
+)
+def test_client_is_meant_by_its_address_or_its_name(who, all_of_name, meant):
+    """Nobody takes another's place by calling itself by that one's address."""
+    clients = people()
+    assert kicked_by(who, set(clients.values()), all_of_name=all_of_name) == [clients[name] for name in meant]
+
+
+@pytest.mark.parametrize(
+    ("who", "says"),
+    [("bob", "2 clients are called bob: 10.0.0.2:1, 10.0.0.2:2"), ("cid", "no other client is called cid")],
+)
+def test_nobody_is_meant_by_a_name_that_is_not_that_of_one(who, says):
+    """Several are meant only if all are."""
+    with pytest.raises(Failure, match=says) as raised:
+        kicked_by(who, set(people().values()), all_of_name=False)
+    assert raised.value.token == "BAD_ARGUMENT"

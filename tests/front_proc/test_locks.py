@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from pyvisa import constants
 
 from front_proc import locks as locks_module
+from front_proc.leases import terms
 from front_proc.locks import (
     KEY_LIMIT,
     VI_NO_LOCK,
@@ -28,7 +29,16 @@ class Door:
 
     def __init__(self):
         keys = count(1)
-        self.locks = Locks("DMM", make_key=lambda: f"made-{next(keys)}")
+        #: Those whose locks were taken from them, why, and what the locks were for.
+        self.losses = []
+        #: Those of whom a command is under way.
+        self.busy = set()
+        self.locks = Locks(
+            "DMM",
+            lambda: f"made-{next(keys)}",
+            lambda session, lease, why: self.losses.append((session, why, lease.reason)),
+            lambda session: session in self.busy,
+        )
         self.now = 100.0
 
     def person(self, name="", address="10.0.0.1:1"):
@@ -36,20 +46,32 @@ class Door:
         client.introduce(name)
         return Session(client, None)
 
-    def asks(self, session, kind, key=None, timeout_s=0.0):
+    def asks(self, session, kind, key=None, timeout_s=0.0, *, ttl_s=None, reason="", joins=False):
         """The list that the outcome comes into; empty while it waits."""
         outcomes = []
-        self.locks.request(session, kind, key, timeout_s, self.now, outcomes.append)
+        self.locks.request(session, kind, key, timeout_s, self.now, outcomes.append, terms(ttl_s, reason), joins=joins)
         return outcomes
 
-    def locks_exclusively(self, session, timeout_s=0.0):
-        return self.asks(session, EXCLUSIVE, None, timeout_s)
+    def locks_exclusively(self, session, timeout_s=0.0, **terms):
+        return self.asks(session, EXCLUSIVE, None, timeout_s, **terms)
 
-    def shares(self, session, key=None, timeout_s=0.0):
-        return self.asks(session, SHARED, key, timeout_s)
+    def shares(self, session, key=None, timeout_s=0.0, **terms):
+        return self.asks(session, SHARED, key, timeout_s, **terms)
 
     def unlocks(self, session):
-        return self.locks.unlock(session).status
+        return self.unlock(session).status
+
+    def unlock(self, session):
+        return self.locks.unlock(session, self.now)
+
+    def leaves(self, session):
+        self.locks.left(session, self.now)
+
+    def described(self):
+        return self.locks.describe(self.now)
+
+    def refusal_of(self, session):
+        return self.locks.refusal(session, self.now)
 
     def passes_time(self, seconds):
         self.now += seconds
@@ -103,7 +125,7 @@ def test_kinds_are_visa_s():
 def test_nobody_is_kept_out_without_a_lock(door, ann):
     assert door.admits(ann) == [True]
     assert door.locks.state == VI_NO_LOCK
-    assert door.locks.describe() is None
+    assert door.described() is None
     assert door.locks.expires_at() is None
 
 
@@ -134,10 +156,10 @@ def test_exclusive_lock_nests_and_is_counted(door, ann, bob):
 
 def test_unlock_is_an_error_without_a_lock(door, ann, bob):
     door.locks_exclusively(ann)
-    assert door.locks.unlock(bob).token == "VI_ERROR_SESN_NLOCKED"
+    assert door.unlock(bob).token == "VI_ERROR_SESN_NLOCKED"
     assert door.admits(ann, bob) == [True, False]
     door.unlocks(ann)
-    outcome = door.locks.unlock(ann)
+    outcome = door.unlock(ann)
     assert (outcome.token, outcome.effect) == ("VI_ERROR_SESN_NLOCKED", Effect.NONE)
 
 
@@ -391,7 +413,7 @@ def test_group_grows_while_one_of_old_shares_and_then_no_more(door, ann, bob, ci
     dans = door.asks(dan, *stranger, None)
     assert ended(door.shares(bob, "ours"), key="ours")
     assert ended(door.shares(eve, "ours"), key="ours")
-    door.locks.left(eve)
+    door.leaves(eve)
     door.unlocks(ann)
     cids, anns = door.shares(cid, "ours", 5.0), door.shares(ann, "ours", 5.0)
     assert (cids, anns) == ([], [])
@@ -443,15 +465,15 @@ def test_who_leaves_loses_all_its_locks_and_the_next_is_served(door, ann, bob, k
     for _ in range(3):
         door.asks(ann, kind)
     waiting = door.locks_exclusively(bob, 5.0)
-    door.locks.left(ann)
+    door.leaves(ann)
     assert ended(waiting)
-    assert door.locks.unlock(ann).token == "VI_ERROR_SESN_NLOCKED"
+    assert door.unlock(ann).token == "VI_ERROR_SESN_NLOCKED"
 
 
 def test_who_leaves_loses_both_kinds(door, ann, bob):
     door.shares(ann)
     door.locks_exclusively(ann)
-    door.locks.left(ann)
+    door.leaves(ann)
     assert door.locks.state == VI_NO_LOCK
     assert door.admits(bob) == [True]
 
@@ -459,7 +481,7 @@ def test_who_leaves_loses_both_kinds(door, ann, bob):
 def test_who_leaves_shares_no_more_but_others_do(door, ann, bob, cid):
     door.shares(ann, "ours")
     door.shares(bob, "ours")
-    door.locks.left(ann)
+    door.leaves(ann)
     assert door.admits(bob, cid) == [True, False]
 
 
@@ -467,7 +489,7 @@ def test_who_leaves_waits_no_more(door, ann, bob, cid):
     door.locks_exclusively(ann)
     bobs = [door.locks_exclusively(bob, 5.0), door.shares(bob, None, None)]
     cids = door.locks_exclusively(cid, 5.0)
-    door.locks.left(bob)
+    door.leaves(bob)
     assert all(ended(outcomes, "CLIENT_GONE") for outcomes in bobs)
     door.unlocks(ann)
     assert ended(cids)
@@ -482,13 +504,13 @@ def test_wait_of_one_who_left_keeps_nobody_waiting(door, ann, bob, cid):
     door.unlocks(ann)
     cids = door.shares(cid, "ours", 5.0)
     assert cids == []
-    door.locks.left(dan)
+    door.leaves(dan)
     assert ended(cids, key="ours")
 
 
 def test_leaving_without_a_lock_changes_nothing(door, ann, bob):
     door.locks_exclusively(ann)
-    door.locks.left(bob)
+    door.leaves(bob)
     assert door.admits(ann, bob) == [True, False]
 
 
@@ -500,10 +522,13 @@ def test_outcome_is_told_when_everything_is_consistent(door, ann, bob):
     seen = []
     door.locks_exclusively(ann)
     door.locks.request(
-        bob, EXCLUSIVE, None, None, door.now, lambda _: seen.append((door.admits(ann, bob), door.locks.describe()))
+        bob, EXCLUSIVE, None, None, door.now, lambda _: seen.append((door.admits(ann, bob), door.described()))
     )
     door.unlocks(ann)
-    assert seen == [([False, True], {"kind": "exclusive", "holders": [bob.client.who()], "waiting": 0})]
+    [(admitted, described)] = seen
+    assert admitted == [False, True]
+    assert [holder["name"] for holder in described["holders"]] == ["bob"]
+    assert (described["kind"], described["waiting"], described["waiters"]) == ("exclusive", 0, [])
 
 
 @given(st.lists(st.sampled_from([(EXCLUSIVE, None), (SHARED, None), (SHARED, "a"), (SHARED, "b")])))
@@ -519,12 +544,12 @@ def test_all_are_served_in_order_when_each_unlocks_as_soon_as_told(wants):
             assert not outcome.failed
             told.append(number)
             assert door.unlocks(session) == SUCCESS
-            door.locks.left(session)
+            door.leaves(session)
 
         door.locks.request(session, kind, key, None, door.now, on_outcome)
     door.unlocks(first)
     assert told == list(range(len(wants)))
-    assert door.locks.describe() is None
+    assert door.described() is None
 
 
 def test_callback_that_fails_loses_nobody_else_s_outcome(door, ann, bob, cid):
@@ -537,7 +562,7 @@ def test_callback_that_fails_loses_nobody_else_s_outcome(door, ann, bob, cid):
     door.locks.request(bob, SHARED, "ours", None, door.now, fail)
     cids = door.shares(cid, "ours", None)
     with pytest.raises(RuntimeError, match="a fault"):
-        door.locks.unlock(ann)
+        door.unlock(ann)
     door.locks.expire(door.now)
     assert ended(cids, key="ours")
 
@@ -549,30 +574,41 @@ def test_description_names_who_has_the_lock_and_never_the_key(door, bob):
     ann, cid = door.person("ann", "10.0.0.7:40000"), door.person("", "10.0.0.8:40000")
     door.shares(ann, "secret")
     door.shares(cid, "secret")
-    door.locks_exclusively(bob, 5.0)
-    assert door.locks.describe() == {
+    door.now += 2.5
+    door.locks_exclusively(bob, 5.0, reason="calibration")
+    door.now += 1.5
+    unlimited = {"reason": "", "held_s": 4.0, "ttl_s": None, "left_s": None}
+    assert door.described() == {
         "kind": "shared",
         "holders": [
-            {"client": "10.0.0.7:40000", "name": "ann", "user": ""},
-            {"client": "10.0.0.8:40000", "name": "", "user": ""},
+            {"client": "10.0.0.7:40000", "name": "ann", "user": "", **unlimited},
+            {"client": "10.0.0.8:40000", "name": "", "user": "", **unlimited},
         ],
         "waiting": 1,
+        "waiters": [
+            {
+                "client": "10.0.0.1:1",
+                "name": "bob",
+                "user": "",
+                "kind": "exclusive",
+                "reason": "calibration",
+                "waited_s": 1.5,
+            }
+        ],
     }
     door.locks_exclusively(cid)
-    assert door.locks.describe() == {
-        "kind": "exclusive",
-        "holders": [{"client": "10.0.0.8:40000", "name": "", "user": ""}],
-        "waiting": 1,
-    }
+    description = door.described()
+    assert (description["kind"], description["waiting"]) == ("exclusive", 1)
+    assert [holder["client"] for holder in description["holders"]] == ["10.0.0.8:40000"]
 
 
 def test_refusals_name_the_resource_and_who_has_the_lock(door, ann, bob):
     door.locks_exclusively(ann)
     refused, waiting = door.locks_exclusively(bob), door.locks_exclusively(bob, 1.0)
     door.passes_time(1)
-    for outcome in [refused[0], waiting[0], door.locks.refusal()]:
+    for outcome in [refused[0], waiting[0], door.refusal_of(bob)]:
         assert "DMM is locked by 10.0.0.1:1 ann" in outcome.text
-    assert door.locks.refusal().token == "VI_ERROR_RSRC_LOCKED"
+    assert door.refusal_of(bob).token == "VI_ERROR_RSRC_LOCKED"
 
 
 # PyVISA's own tests of an instrument's locks, without the instrument.
@@ -613,12 +649,67 @@ class Model:
         self.made = count(1)
         self.stays = count()
         self.ends = []  # (number, status, key), as they come
+        self.leases = {}  # session: [seconds to live without use, when it was used last]
+        self.busy = set()
+        self.lost = set()  # and not told
+        self.taken = []
+
+    def group(self, session):
+        sharing = {who for who, _ in self.shared}
+        return sharing if session in sharing else {session}
+
+    def use(self, session, now, seconds=None):
+        """All of the time until `now`, or so many seconds of it."""
+        for member in self.group(session) & self.leases.keys():
+            used_at = self.leases[member][1]
+            self.leases[member][1] = max(used_at, now) if seconds is None else min(now, used_at + seconds)
+
+    def is_in_use(self, session):
+        return any(
+            member in self.busy or member in [wait[1] for wait in self.waiting] for member in self.group(session)
+        )
+
+    def carry(self, session, ttl_s, now):
+        if session not in self.leases:
+            eldest = min(self.shared, key=lambda each: each[1], default=(session, 0))[0]
+            inherited = self.leases.get(eldest, [None])[0] if session not in self.exclusive else None
+            self.leases[session] = [inherited, now]
+        if ttl_s is not None:
+            self.leases[session][0] = ttl_s
+
+    def forget(self):
+        having = {who for who, _ in self.shared} | set(self.exclusive)
+        self.leases = {who: lease for who, lease in self.leases.items() if who in having}
+
+    def take(self, sessions):
+        for session in sessions:
+            self.taken.append(session)
+            self.lost.add(session)
+            self.exclusive = [who for who in self.exclusive if who != session]
+            self.shared = [(who, stay) for who, stay in self.shared if who != session]
+            self.forget()
+
+    def is_told(self, session):
+        """Does it fail with LOCK_LOST?"""
+        was_lost = session in self.lost
+        self.lost.discard(session)
+        return was_lost
+
+    def force(self, now):
+        holders = list(self.leases)
+        self.take(holders)
+        self.lost -= {wait[1] for wait in self.waiting if wait[1] in holders}
+        self.end_waits(lambda wait: wait[1] in holders, "LOCK_LOST", now)
+
+    def ends_at(self, session):
+        ttl_s, used_at = self.leases[session]
+        return float("inf") if ttl_s is None or self.is_in_use(session) else used_at + ttl_s
 
     def stay(self, session):
         return next((stay for who, stay in self.shared if who == session), None)
 
     def may_have(self, place):
-        _, session, kind, key, _, _ = self.waiting[place]
+        _, session, kind, key, *_ = self.waiting[place]
         if self.exclusive:
             return kind == EXCLUSIVE and session in self.exclusive
         if self.stay(session) is not None:
@@ -629,16 +720,21 @@ class Model:
         strangers = [wait for wait in self.waiting[:place] if wait[3] != key or wait[2] != kind]
         return kind == SHARED and key == self.key and all(wait[5] & present for wait in strangers)
 
-    def serve(self):
+    def serve(self, now):
         place = 0
         while place < len(self.waiting):
             if not self.may_have(place):
                 place += 1
                 continue
-            number, session, kind, key, _, _ = self.waiting.pop(place)
+            number, session, kind, key, _, _, ttl_s, _ = self.waiting.pop(place)
+            if kind == SHARED:
+                self.carry(session, ttl_s, now)
             if kind == EXCLUSIVE:
                 status = VI_SUCCESS_NESTED_EXCLUSIVE if self.exclusive else SUCCESS
+                if session not in self.leases:
+                    self.leases[session] = [None, now]
                 self.exclusive.append(session)
+                self.carry(session, ttl_s, now)
                 self.ends.append((number, status, None))
             else:
                 if not self.shared:
@@ -647,24 +743,29 @@ class Model:
                 status = SUCCESS if stay is None else VI_SUCCESS_NESTED_SHARED
                 self.shared.append((session, next(self.stays) if stay is None else stay))
                 self.ends.append((number, status, self.key))
+            self.use(session, now)
             place = 0
 
-    def request(self, number, session, kind, key, timeout_s, now):
+    def request(self, number, session, kind, key, timeout_s, now, ttl_s=None, joins=False):
         key = key if kind == SHARED else None
-        if kind == SHARED and session in self.exclusive:
+        if self.is_told(session) or (joins and (kind != SHARED or not self.shared or key != self.key)):
+            self.ends.append((number, "LOCK_LOST", None))
+        elif kind == SHARED and session in self.exclusive:
             self.ends.append((number, "VI_ERROR_RSRC_LOCKED", None))
         elif kind == SHARED and self.stay(session) is not None and key not in (None, self.key):
             self.ends.append((number, "VI_ERROR_INV_ACCESS_KEY", None))
         else:
             deadline = float("inf") if timeout_s is None else now + timeout_s
-            wait = (number, session, kind, key, deadline, {stay for _, stay in self.shared})
+            wait = (number, session, kind, key, deadline, {stay for _, stay in self.shared}, ttl_s, now)
             self.waiting.append(wait)
-            self.serve()
+            self.serve(now)
             if timeout_s == 0 and wait in self.waiting:
                 self.waiting.remove(wait)
                 self.ends.append((number, "VI_ERROR_RSRC_LOCKED", None))
 
-    def unlock(self, session):
+    def unlock(self, session, now):
+        if self.is_told(session):
+            return "LOCK_LOST"
         if session in self.exclusive:
             self.exclusive.remove(session)
         elif self.stay(session) is not None:
@@ -673,28 +774,37 @@ class Model:
             return "VI_ERROR_SESN_NLOCKED"
         status = VI_SUCCESS_NESTED_SHARED if self.stay(session) is not None else SUCCESS
         status = VI_SUCCESS_NESTED_EXCLUSIVE if session in self.exclusive else status
-        self.serve()
+        if status != SUCCESS:
+            self.use(session, now)
+        self.forget()
+        self.serve(now)
         return status
 
-    def end_waits(self, belongs, status):
+    def end_waits(self, belongs, status, now):
         for wait in [wait for wait in self.waiting if belongs(wait)]:
             self.waiting.remove(wait)
+            self.use(wait[1], now, now - wait[7])
             self.ends.append((wait[0], status, None))
-        self.serve()
+        self.serve(now)
 
-    def left(self, session):
+    def left(self, session, now):
         self.exclusive = [who for who in self.exclusive if who != session]
         self.shared = [(who, stay) for who, stay in self.shared if who != session]
-        self.end_waits(lambda wait: wait[1] == session, "CLIENT_GONE")
+        self.forget()
+        self.lost.discard(session)
+        self.end_waits(lambda wait: wait[1] == session, "CLIENT_GONE", now)
 
     def expire(self, now):
-        self.end_waits(lambda wait: wait[4] <= now, "VI_ERROR_TMO")
+        self.take([session for session in list(self.leases) if self.ends_at(session) <= now])
+        self.serve(now)
+        self.end_waits(lambda wait: wait[4] <= now, "VI_ERROR_TMO", now)
 
 
 people = st.integers(0, 4)
 wants = st.sampled_from(
     [(EXCLUSIVE, None), (EXCLUSIVE, "a"), (SHARED, None), (SHARED, "a"), (SHARED, "a"), (SHARED, "b")]
 )
+ttls = st.sampled_from([None, None, 0.75, 2.0, 7.0])
 
 
 class Histories(RuleBasedStateMachine):
@@ -708,13 +818,21 @@ class Histories(RuleBasedStateMachine):
         self.ends = []
         self.has = {(who, kind): 0 for who in range(5) for kind in LockKind}
         self.keys = {}
+        self.losses = 0
 
-    @rule(who=people, want=wants, timeout_s=st.sampled_from([0.0, 1.0, 5.0, None]))
-    def request(self, who, want, timeout_s):
+    def note_losses(self):
+        """Whose locks were taken has none, whatever it had."""
+        for session, _, _ in self.door.losses[self.losses :]:
+            self.has |= {(self.sessions.index(session), kind): 0 for kind in LockKind}
+        self.losses = len(self.door.losses)
+
+    @rule(who=people, want=wants, timeout_s=st.sampled_from([0.0, 1.0, 5.0, None]), ttl_s=ttls, joins=st.booleans())
+    def request(self, who, want, timeout_s, ttl_s, joins=False):
         kind, key = want
         number, self.asked = self.asked, self.asked + 1
 
         def on_outcome(outcome):
+            self.note_losses()
             self.ends.append((number, outcome.token or outcome.status, outcome.value))
             if not outcome.failed:
                 self.has[who, kind] += 1
@@ -722,12 +840,13 @@ class Histories(RuleBasedStateMachine):
                 if kind == SHARED:
                     self.keys[who] = outcome.value
 
-        self.door.locks.request(self.sessions[who], kind, key, timeout_s, self.door.now, on_outcome)
-        self.model.request(number, who, kind, key, timeout_s, self.door.now)
+        now, asked = self.door.now, terms(ttl_s, "")
+        self.door.locks.request(self.sessions[who], kind, key, timeout_s, now, on_outcome, asked, joins=joins)
+        self.model.request(number, who, kind, key, timeout_s, now, ttl_s, joins)
 
-    @rule(who=people, want=wants)
-    def wait_for_ever(self, who, want):
-        self.request(who, want, None)
+    @rule(who=people, want=wants, ttl_s=ttls)
+    def wait_for_ever(self, who, want, ttl_s):
+        self.request(who, want, None, ttl_s)
 
     @precondition(lambda self: self.asked > len(self.ends))
     @rule(which=people)
@@ -740,19 +859,56 @@ class Histories(RuleBasedStateMachine):
         kind = next((kind for kind in LockKind if self.has[who, kind]), None)
         if kind is not None:
             self.has[who, kind] -= 1
-        outcome = self.door.locks.unlock(self.sessions[who])
+        outcome = self.door.unlock(self.sessions[who])
         assert (kind is None) == outcome.failed
-        assert (outcome.token or outcome.status) == self.model.unlock(who)
+        assert (outcome.token or outcome.status) == self.model.unlock(who, self.door.now)
 
     @rule(who=people, seconds=st.sampled_from([None, 0.5, 1.0, 5.0]))
     def time_passes_or_somebody_leaves(self, who, seconds):
         if seconds is not None:
             self.door.passes_time(seconds)
             self.model.expire(self.door.now)
+            self.note_losses()
             return
         self.has |= {(who, kind): 0 for kind in LockKind}
-        self.door.locks.left(self.sessions[who])
-        self.model.left(who)
+        self.door.leaves(self.sessions[who])
+        self.model.left(who, self.door.now)
+
+    @rule(who=people, waited_s=st.sampled_from(["begins", None, 0.5, 5.0]))
+    def command_begins_or_ends(self, who, waited_s):
+        """It is carried out, or not after so many seconds."""
+        if waited_s == "begins":
+            self.door.busy.add(self.sessions[who])
+            self.model.busy.add(who)
+            return
+        self.door.busy.discard(self.sessions[who])
+        self.model.busy.discard(who)
+        if waited_s is None:
+            self.door.locks.used(self.sessions[who], self.door.now)
+        else:
+            self.door.locks.stood_still(self.sessions[who], waited_s, self.door.now)
+        self.model.use(who, self.door.now, waited_s)
+
+    @precondition(lambda self: any(ttl_s is not None for ttl_s, _ in self.model.leases.values()))
+    @rule(which=people, timeout_s=st.sampled_from([0.0, 1.0, 5.0]))
+    def who_has_a_time_to_live_locks_again(self, which, timeout_s):
+        limited = [who for who, (ttl_s, _) in self.model.leases.items() if ttl_s is not None]
+        self.request(limited[which % len(limited)], (EXCLUSIVE, None), timeout_s, None)
+
+    @precondition(lambda self: self.having(EXCLUSIVE) or self.having(SHARED))
+    @rule()
+    def somebody_forces_it_open(self):
+        having = {*self.having(EXCLUSIVE), *self.having(SHARED)}
+        assert self.door.locks.force("by force", self.door.now) == len(having)
+        self.model.force(self.door.now)
+        self.note_losses()
+
+    @rule(who=people)
+    def somebody_is_refused(self, who):
+        """What is kept out is refused; who has lost a lock hears that, and once."""
+        if self.door.locks.excludes(self.sessions[who]):
+            token = self.door.refusal_of(self.sessions[who]).token
+            assert (token == "LOCK_LOST") == self.model.is_told(who)
 
     def having(self, kind):
         return [who for who in range(5) if self.has[who, kind]]
@@ -761,7 +917,7 @@ class Histories(RuleBasedStateMachine):
     def at_most_one_has_it_exclusively_and_everybody_else_is_out(self):
         exclusive, shared = self.having(EXCLUSIVE), self.having(SHARED)
         assert len(exclusive) <= 1
-        inside = exclusive or shared or list(range(5))
+        inside = set(exclusive or shared or range(5)) - self.model.lost
         assert self.door.admits(*self.sessions) == [who in inside for who in range(5)]
 
     @invariant()
@@ -772,7 +928,7 @@ class Histories(RuleBasedStateMachine):
     def state_and_description_tell_what_is(self):
         kind = next((kind for kind in LockKind if self.having(kind)), None)
         assert self.door.locks.state == (kind or VI_NO_LOCK)
-        description = self.door.locks.describe()
+        description = self.door.described()
         if kind is None:
             assert description is None
             assert self.asked == len(self.ends), "somebody waits for a free resource"
@@ -781,12 +937,20 @@ class Histories(RuleBasedStateMachine):
             assert sorted(names) == [f"person {who}" for who in self.having(kind)]
             assert description["kind"] == kind.name.lower()
             assert description["waiting"] == self.asked - len(self.ends)
+            waiters = [waiter["name"] for waiter in description["waiters"]]
+            assert waiters == [f"person {wait[1]}" for wait in self.model.waiting]
 
     @invariant()
     def everything_happens_as_the_model_says(self):
         assert self.ends == self.model.ends
-        deadlines = [wait[4] for wait in self.model.waiting if wait[4] != float("inf")]
-        assert self.door.locks.expires_at() == min(deadlines, default=None)
+        ends = [wait[4] for wait in self.model.waiting] + [self.model.ends_at(who) for who in self.model.leases]
+        assert self.door.locks.expires_at() == min((end for end in ends if end != float("inf")), default=None)
+
+    @invariant()
+    def each_loss_is_told_of_once(self):
+        taken = sorted(self.sessions.index(session) for session, _, _ in self.door.losses)
+        assert taken == sorted(self.model.taken)
+        assert {self.sessions.index(session) for session in self.door.locks.lost} == self.model.lost
 
     @invariant()
     def nothing_ends_twice(self):
@@ -795,11 +959,12 @@ class Histories(RuleBasedStateMachine):
 
     def teardown(self):
         for session in self.sessions:
-            self.door.locks.left(session)
+            self.door.leaves(session)
         assert self.door.locks.state == VI_NO_LOCK
-        assert self.door.locks.describe() is None
+        assert self.door.described() is None
+        assert list(self.door.locks.leases) == []
         assert sorted(number for number, _, _ in self.ends) == list(range(self.asked)), "a request is forgotten"
 
 
-Histories.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+Histories.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
 TestHistories = Histories.TestCase

@@ -35,7 +35,7 @@ ORIGINAL = [
 ]
 LATER = [
     *["hello", "help", "use", "close_resource", "query_binary", "write_binary", "timeout", "termination"],
-    *["stb", "clear", "trigger", "status", "reset", "mode", "lock", "unlock", "wait_srq"],
+    *["stb", "clear", "trigger", "status", "reset", "mode", "lock", "unlock", "wait_srq", "await_loss"],
 ]
 
 
@@ -52,7 +52,7 @@ def test_programs_have_command(verb):
     assert find(Prefix.PROGRAM, verb).verb == verb
 
 
-@pytest.mark.parametrize("verb", ["end_daemon", "status", "restart"])
+@pytest.mark.parametrize("verb", ["end_daemon", "status", "restart", "unlock", "kick"])
 def test_daemon_has_command(verb):
     """Stop, look, restart."""
     assert find(Prefix.DAEMON, verb).verb == verb
@@ -82,6 +82,17 @@ def test_daemon_has_command(verb):
         (b".#.lock", "lock", Arguments()),
         (b".#.lock 5000", "lock", Arguments(words=("5000",))),
         (b".#.lock shared ours 5000", "lock", Arguments(words=("shared", "ours", "5000"))),
+        (b".#.lock ttl 2.5", "lock", Arguments(words=("ttl", "2.5"))),
+        (
+            b".#.lock shared reason 0 ttl 60 reason for  ttl 5",
+            "lock",
+            Arguments(words=("shared", "reason", "0", "ttl", "60"), message=b"for  ttl 5"),
+        ),
+        (b".#.lock shared ttl reason", "lock", Arguments(words=("shared", "ttl"))),
+        (b".#.lock shared shared reason x", "lock", Arguments(words=("shared", "shared"), message=b"x")),
+        (b".#.lock reason \xc3\xa9", "lock", Arguments(message=b"\xc3\xa9")),
+        (b".!.unlock GPIB0::1::INSTR", "unlock", Arguments(words=("GPIB0::1::INSTR",))),
+        (b".!.kick anna all", "kick", Arguments(words=("anna", "all"))),
         (b".#.unlock", "unlock", Arguments()),
         (b".#.wait_srq inf", "wait_srq", Arguments(words=("inf",))),
         (b".!.end_daemon", "end_daemon", Arguments()),
@@ -153,7 +164,18 @@ def test_unknown_verb_is_refused(line):
         b".#.\xff\xfe",
         b".#.use",
         b".#.termination a b c",
+        b".#.lock shared",
         b".#.lock shared a b c",
+        b".#.lock 1 2",
+        b".#.lock ttl",
+        b".#.lock ttl soon",
+        b".#.lock ttl 0",
+        b".#.lock ttl nan",
+        b".#.lock ttl 5 100",
+        b".#.lock ttl reason why",
+        b".!.kick",
+        b".!.kick a all b",
+        b".!.unlock",
         b".#.unlock now",
         b".#.wait_srq",
         b".#.wait_srq 1 2",

@@ -18,6 +18,7 @@ states = st.booleans() | integers | st.floats(allow_nan=False) | st.text(max_siz
 arguments = st.none() | st.booleans() | integers | st.binary(max_size=30) | st.lists(integers, max_size=3)
 values = {
     int: integers,
+    bool: st.booleans(),
     str: st.text(max_size=20),
     bytes: st.binary(max_size=300),
     Effect: st.sampled_from(Effect),
@@ -26,6 +27,7 @@ values = {
     dict[str, str]: st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3),
     bool | int | float | str: states,
     str | None: st.none() | st.text(max_size=20),
+    float | None: st.none() | st.floats(allow_nan=False),
     list[Argument]: st.lists(arguments, max_size=4),
     wire.Value: st.none() | states | st.lists(st.text(max_size=9) | integers, max_size=3),
     wire.Attributes: st.lists(st.tuples(integers, states), max_size=3),
