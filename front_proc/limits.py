@@ -25,6 +25,7 @@ class Limits:
     close_time: float
     terminate_time: float
     kill_time: float
+    safe_time: float
     queue_time: float
     queue_length: int
     clients: int
@@ -67,6 +68,7 @@ ROWS = (
     _time("close-time", 5.0, "for viClose and the end of the process; then it gets SIGTERM"),
     _time("terminate-time", 1.0, "from SIGTERM until it gets SIGKILL"),
     _time("kill-time", 2.0, "from SIGKILL until a process that lives is called wedged"),
+    _time("safe-time", 2.0, "for each message of a safe state, beyond the grace"),
     _time("queue-time", 120.0, "for a command to wait for its turn; then `QUEUE_TIMEOUT`"),
     _number("queue-length", 64, "commands of one client that may wait for one instrument"),
     _number("clients", 1000, "connections at once; from loopback a few more, to look and to stop"),

@@ -182,6 +182,10 @@ class Locks:
         kind = self._in_force()
         return kind is not None and session not in self._held[kind]
 
+    def has(self, session: Session) -> bool:
+        """Has this session a lock, of whatever kind?"""
+        return self._topmost(session) is not None
+
     def refusal(self) -> Outcome:
         """The outcome for what is refused: VI_ERROR_RSRC_LOCKED, naming who has the lock."""
         return failed("VI_ERROR_RSRC_LOCKED", self._told())

@@ -29,6 +29,7 @@ from front_proc.text_framing import (
     unescape,
     without_suffix,
 )
+from front_proc.text_safe import safe, safe_words
 from pyvisa_daemon.errors import Failure
 from pyvisa_daemon.version import __version__
 from pyvisa_daemon.wire import FEATURES
@@ -337,6 +338,7 @@ def _status_lines(report: dict[str, Any]) -> Iterable[str]:
             f"{row['resource']}: {row['state']}, {process}, {row['sessions']} sessions, {row['queued']} queued, "
             f"{row['restarts']} restarts"
             + _lock_words(row["lock"])
+            + safe_words(row["safe"])
             + (f"; {row['last_error']}" if row["last_error"] else "")
         )
 
@@ -410,6 +412,9 @@ _DAEMON = (
     Command("status", "", words(0, 0), status, "the daemon and its instruments"),
     Command("drain", "", words(0, 0), drain, "take no new sessions, end after the last", on_record=True),
     Command("restart", "RESOURCE", words(1, 1), restart, "end a resource's process and open it again", on_record=True),
+    Command(
+        "safe", "RESOURCE [forget]", words(1, 2), safe, "send its safe state, or forget that it is due", on_record=True
+    ),
 )
 
 #: prefix -> verb -> row.
