@@ -37,8 +37,8 @@ class SafeState:
     def __init__(self, messages: Sequence[bytes]) -> None:
         self._messages = tuple(messages)
         self._waiting: deque[bytes] = deque()
-        #: The message that the process has.
-        self._under_way: bytes | None = None
+        #: The message that the process has, and the list that it is to come into: the one of its own demand.
+        self._under_way: tuple[bytes, list[Sent]] | None = None
         #: Is there anything to be sent, or under way? Looked at with every command, so no property.
         self.is_due = False
         #: Why it was demanded last, and what has become of that so far.
@@ -65,20 +65,23 @@ class SafeState:
     def begin(self) -> bytes:
         """The next message, which goes to the process now."""
         assert self._under_way is None, "one at a time"
-        self._under_way = self._waiting.popleft()
-        return self._under_way
+        message = self._waiting.popleft()
+        self._under_way = (message, self.sent)
+        return message
 
     def ended(self, outcome: Outcome, *, is_alive: bool = True) -> Sent | None:
         """The message under way has come to an end; `is_alive`: the process can take the next one. None if it never
         began, and so is due as before."""
         assert self._under_way is not None
-        message, self._under_way = self._under_way, None
-        if outcome.effect is Effect.NONE and not is_alive and self.is_due:
+        (message, those_sent), self._under_way = self._under_way, None
+        is_of_this_demand = self.is_due and those_sent is self.sent  # else it was given up meanwhile
+        if is_of_this_demand and outcome.effect is Effect.NONE and not is_alive:
             self._waiting.appendleft(message)
             return None
         sent = Sent(message, outcome)
-        self.sent.append(sent)
-        self.is_due = self.is_due and bool(self._waiting)
+        those_sent.append(sent)
+        if is_of_this_demand:
+            self.is_due = bool(self._waiting)
         return sent
 
     def give_up(self, outcome: Outcome) -> list[Sent]:

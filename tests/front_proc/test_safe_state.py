@@ -110,6 +110,18 @@ def test_what_is_given_up_is_told_and_what_is_under_way_ends():
     assert state.outcome.effect is Effect.NONE
 
 
+def test_message_under_way_of_what_was_given_up_is_none_of_the_next_demand():
+    """That one has all of its own."""
+    state = SafeState(MESSAGES)
+    state.demand("a loss")
+    state.begin()
+    state.give_up(failed("COMMAND_ABORTED"))
+    assert state.demand("another one")
+    state.ended(failed("INSTRUMENT_CRASHED"), is_alive=False)
+    assert state.sent == []
+    assert [state.begin(), state.ended(Outcome()) and state.begin()] == list(MESSAGES)
+
+
 @given(
     st.lists(st.sampled_from(["demand", "ok", "maybe", "none", "dies before", "dies after", "give up"]), max_size=60),
     st.integers(0, 3),
