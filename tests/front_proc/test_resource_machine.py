@@ -1,8 +1,9 @@
 """Whatever happens, in whatever order: the real Resource, Service and Keeper under random histories.
 
 Clients open, send, lock, wait for events, abort, abandon, close, leave and are lost; the child starts, answers, fails,
-hangs, sends garbage and dies; operators restart, reset and have it made safe; time passes. After each step, and at the end, what the front
-promises must hold. Here the child says whatever it likes; `test_exchange_machine` has one that does as it is told.
+hangs, sends garbage and dies; operators restart, reset and have it made safe; time passes. After each step, and at the
+end, what the front promises must hold. Here the child says whatever it likes; `test_exchange_machine` has one that does
+as it is told.
 """
 
 import pytest
@@ -83,7 +84,7 @@ class Histories(RuleBasedStateMachine):
         #: What became of operators' words, and the orders of the safe state, each with its demand and its child.
         self.safe = []
         self.safe_orders = []
-        #: The numbers of orders that had no effect by the child's own word, and of those of which it cannot be believed.
+        #: The numbers of orders without effect by the child's own word, and of those in which it is not to be believed.
         self.without_effect, self.doubtful = set(), set()
         self.is_marked = False
         self.stage.on_run = self.is_served

@@ -3,6 +3,8 @@
 The process is played (see `playbook`), and time is the test's.
 """
 
+from itertools import pairwise
+
 import pytest
 
 from front_proc.hold import PATIENCE
@@ -368,7 +370,7 @@ def test_what_is_offline_is_tried_less_and_less_often_and_for_ever(stage):
         tries.append(stage.loop.time())
         stage.child.refuses()
         stage.child.dies()
-    waits = [round(later - earlier) for earlier, later in zip(tries, tries[1:], strict=False)]
+    waits = [round(later - earlier) for earlier, later in pairwise(tries)]
     assert waits[-1] <= LIMITS.longest_backoff + LIMITS.longest_offline + 1
     assert waits[0] < waits[-1]
     assert 50 < len(tries) < 80
