@@ -8,18 +8,16 @@ from collections.abc import Callable
 
 from front_proc.sessions import Client
 
-#: Clients that loopback has beyond the limit.
-RESERVE = 4
-
-#: Descriptors that no client gets, but those of RESERVE.
+#: Descriptors that no client gets, but those of the reserve.
 DESCRIPTOR_RESERVE = 24
 
 
 class Admission:
-    """The clients that are connected. `limit` is how many may work at once."""
+    """The clients that are connected. `limit` is how many may work at once, `reserve` how many loopback has beyond."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, reserve: int) -> None:
         self._limit = limit
+        self._reserve = reserve
         self.clients: set[Client] = set()
         #: Those who came when there was no room for them, and the descriptors of their connections.
         self._in_reserve: dict[Client, int] = {}
@@ -31,7 +29,7 @@ class Admission:
         high one means that few are left.
         """
         if is_short(descriptor, descriptors) or self._is_full():
-            if not client.is_loopback or len(self._in_reserve) >= RESERVE:
+            if not client.is_loopback or len(self._in_reserve) >= self._reserve:
                 return False
             self._in_reserve[client] = descriptor
         self.clients.add(client)

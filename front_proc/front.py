@@ -63,7 +63,7 @@ class Front:
         self.limits = settings.limits
         self.lock_folder: Path = settings.lock_folder
         self.spool_folder: Path = settings.run_dir
-        self._admission = Admission(settings.limits.clients)
+        self._admission = Admission(settings.limits.clients, settings.limits.reserved_clients)
         self.clients = self._admission.clients
         self.resources: dict[str, Resource] = {}
         self.started_at = time.monotonic()

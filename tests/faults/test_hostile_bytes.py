@@ -12,8 +12,9 @@ import struct
 
 import pytest
 
+from front_proc.limits import DEFAULTS
 from front_proc.text_commands import parse, takes_block
-from front_proc.text_framing import LINE_LIMIT, RequestReader, unescape
+from front_proc.text_framing import RequestReader, unescape
 from pyvisa_daemon import wire
 from pyvisa_daemon.errors import Failure
 from pyvisa_daemon.framing import FrameError, FrameReader
@@ -29,12 +30,13 @@ from tests.support.waiting import DEADLINE, wait_until
 
 STRANGER = Stranger(NAME)
 SEEDS, WORDS = STRANGER.text_seeds + STRANGER.wire_seeds, STRANGER.text_words + STRANGER.wire_words
+LINE_LIMIT = DEFAULTS.line_length
 WATCHED = [ROOT / "front_proc", ROOT / "pyvisa_daemon"]
 
 
 def parsed(data: bytes) -> None:
     """By the pure parsers of both languages."""
-    reader = RequestReader(takes_block)
+    reader = RequestReader(takes_block, LINE_LIMIT)
     reader.feed(data)
     with contextlib.suppress(Failure):
         while (request := reader.next()) is not None:

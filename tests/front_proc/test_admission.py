@@ -2,10 +2,10 @@
 
 import pytest
 
-from front_proc.admission import DESCRIPTOR_RESERVE, RESERVE, Admission
+from front_proc.admission import DESCRIPTOR_RESERVE, Admission
 from front_proc.sessions import Client
 
-LIMIT = 3
+LIMIT, RESERVE = 3, 2
 
 #: Of descriptors: how many there may be, and one from which on they are kept.
 DESCRIPTORS = 64
@@ -16,7 +16,7 @@ class Door:
     """An admission, and clients that come to it."""
 
     def __init__(self):
-        self.admission = Admission(LIMIT)
+        self.admission = Admission(LIMIT, RESERVE)
 
     def comes(self, *, is_loopback=True, descriptor=20):
         """The client, or None if it was not let in."""

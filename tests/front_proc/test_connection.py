@@ -8,11 +8,13 @@ import asyncio
 import pytest
 
 from front_proc import peer as peer_module
-from front_proc.connection import LOOK_TIME, OUTPUT_LIMIT, SECOND_LOOK, STALL_TIME, Connection
+from front_proc.connection import LOOK_TIME, SECOND_LOOK, Connection
 from front_proc.limits import DEFAULTS as LIMITS
-from front_proc.text_conversation import READ_AHEAD
 from pyvisa_daemon import wire
 from tests.front_proc.playbook import FakeAudit
+
+STALL_TIME, OUTPUT_LIMIT = LIMITS.slow_reader_time, LIMITS.output_length
+READ_AHEAD = LIMITS.line_length + 2
 
 
 class FakeSocket:

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import pytest
 
 from front_proc import front as front_module
-from front_proc.admission import RESERVE
 from front_proc.front import Front, FrontState
 from front_proc.lifecycle import State
 from front_proc.limits import DEFAULTS as LIMITS
@@ -105,7 +104,7 @@ def test_front_admits_a_thousand_clients_and_some_from_loopback(front):
     """Those look and stop; then it is full for them too. Who leaves makes room."""
     clients = [joined(front, is_loopback=False) for _ in range(LIMITS.clients)]
     assert not front.admit(Client("10.0.0.9:1"))
-    for _ in range(RESERVE):
+    for _ in range(LIMITS.reserved_clients):
         joined(front)
     assert not front.admit(Client("127.0.0.1:1", is_loopback=True))
     for client in clients[:10]:
