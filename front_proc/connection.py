@@ -241,7 +241,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._refuse_for_want_of_room()
                 return
             self._speak("wire", WireConversation(self._front, self._client, self), self._beginning[len(wire.MAGIC) :])
-        elif len(self._beginning) >= len(_TEXT_BEGINNINGS[0]):
+        elif self._beginning.startswith(_TEXT_BEGINNINGS):
             conversation = Conversation(self._front, self._client, self, self._beginning_due)
             self._speak("text", conversation, self._beginning)
 
