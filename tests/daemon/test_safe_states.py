@@ -23,12 +23,12 @@ END = "SET the end"
 
 @pytest.fixture
 def start(daemon_factory, tmp_path):
-    """A daemon in which every raw socket has a safe state."""
+    """A daemon in which every instrument has a safe state, but for serial ones."""
 
     def start(*more, at_stop=False, options="", limits=""):
         config = tmp_path / "safe.toml"
         messages, stop = json.dumps(SAFE), json.dumps(at_stop)
-        row = f"[[resource]]\nmatch = '*::SOCKET'\nsafe-state = {messages}\nsafe-at-stop = {stop}\n"
+        row = f"[[resource]]\nmatch = 'TCPIP*'\nsafe-state = {messages}\nsafe-at-stop = {stop}\n"
         config.write_text(f"{options}\n[limits]\n{limits}\n{row}")
         return daemon_factory("--config", str(config), "--grace", "0.5", *more)
 
@@ -75,6 +75,24 @@ def test_program_that_is_killed_while_it_has_the_lock_leaves_a_safe_instrument(l
         assert history_at_the_end(client, instrument) == SAFE
         unlocks(client)  # or it would be lost with it
     assert outcomes(daemon, instrument.resource) == [(message, "ok", "done") for message in SAFE]
+
+
+def test_instrument_on_a_bus_is_cleared_of_what_the_lost_program_has_not_read(start, vxi11):
+    """Its answer must reach nobody, and must not be in the way of the messages."""
+    daemon = start()
+    with Leaver("text", daemon.host, daemon.port, vxi11.resource, "lock") as holder:
+        holder.hears("begins")
+        holder.hears("done")
+        holder.kill()
+    is_safe(daemon, vxi11.resource)
+    lost = opened(daemon, vxi11.resource)
+    assert lost.ask(".#.lock") == "ok"
+    assert lost.ask(".#.write_resource ECHO? unread") == "13"
+    lost.close()
+    wait_until(lambda: len(outcomes(daemon, vxi11.resource)) == 4)
+    with opened(daemon, vxi11.resource) as client:
+        assert client.ask(".#.query_resource ECHO? mine") == "mine"
+        assert history_at_the_end(client, vxi11) == [*SAFE, "ECHO? unread", *SAFE, "ECHO? mine"]
 
 
 def test_program_whose_machine_is_gone_leaves_a_safe_instrument(start, instrument):

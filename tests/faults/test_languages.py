@@ -75,7 +75,7 @@ def line_of(prefix: str, verb: str, argument: bytes) -> bytes:
 
 
 @pytest.mark.fault(43)
-@forms(300, 50_000)
+@forms(300, 20_000)
 def test_what_follows_a_rows_rules_is_read_as_it_was_meant(examples):
     """Every verb of the table; and so is what people say, in full or shortened."""
 
@@ -135,7 +135,7 @@ def fronts(stage, make_front):  # noqa: F811
 
 
 @pytest.mark.fault(43)
-@forms(60, 10_000)
+@forms(60, 5_000)
 def test_every_line_has_one_reply_that_ends_as_it_ended(fronts, examples):
     """In order, whatever the ones before were; and the same ones in whatever pieces the lines came."""
 
@@ -175,7 +175,7 @@ ANSWERED = [kind for kind in wire.Request.__args__ if kind not in (wire.Part, wi
 
 
 @pytest.mark.fault(43)
-@forms(60, 10_000)
+@forms(60, 5_000)
 def test_every_request_of_the_wire_has_one_reply(fronts, examples):
     """Unless it is abandoned; pieces come before their reply. Nobody is refused who keeps to the rules."""
 
@@ -202,7 +202,7 @@ def test_every_request_of_the_wire_has_one_reply(fronts, examples):
 
 
 @pytest.mark.fault(43)
-@forms(200, 20_000)
+@forms(200, 5_000)
 def test_stranger_in_either_language_is_told_so_and_no_more(fronts, examples):
     """What begins as neither gets one line."""
 
