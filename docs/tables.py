@@ -175,6 +175,7 @@ def resource_keys() -> Callable[[str], str]:
     rows = []
     for row in resource_settings.KEYS:
         default = "see text" if row.default is None else code(str(row.default))
+        default = "`false`" if row.default is False else default
         rows.append((code(row.name), default, row.accepted, row.help))
     return table(("key", "default", "accepted", "meaning"), rows)
 
