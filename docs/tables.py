@@ -204,6 +204,7 @@ def resource_keys() -> Callable[[str], str]:
     rows = []
     for row in resource_settings.KEYS:
         default = "see text" if row.default is None else code(str(row.default))
+        default = "`false`" if row.default is False else default
         rows.append((code(row.name), default, row.accepted, row.help))
     return table(("key", "default", "accepted", "meaning"), rows)
 
@@ -364,9 +365,6 @@ TABLES: dict[str, Callable[[], Callable[[str], str]]] = {
         ("front_proc.wire_conversation", "AHEAD_LIMIT", "bytes"),
         ("front_proc.locks", "KEY_LIMIT", "characters"),
         ("front_proc.read_ahead", "LIMIT", "bytes"),
-        ("front_proc.connection", "OUTPUT_LIMIT", "bytes"),
-        ("front_proc.connection", "OUTPUT_HIGH", "bytes"),
-        ("front_proc.connection", "STALL_TIME", "s"),
     ),
     "errors-own": own_errors,
     "errors-visa": visa_errors,
@@ -393,7 +391,10 @@ TABLES: dict[str, Callable[[], Callable[[str], str]]] = {
         ("front_proc.hold", "FOR_INFINITE", "s"),
         ("front_proc.hold", "LONGEST_POLLING", "s"),
         ("front_proc.keeper", "RETRY_TIME", "s"),
+        ("front_proc.service", "SOON", "s"),
+        ("front_proc.safe_service", "FIRST_TRY", "s"),
         ("front_proc.front", "FINISH_TIME", "s"),
+        ("front_proc.front", "SAFE_TIME", "s"),
         ("front_proc.front", "CLOSE_TIME", "s"),
         ("front_proc.front", "KILL_TIME", "s"),
     ),

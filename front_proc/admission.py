@@ -14,18 +14,19 @@ from front_proc.limits import DEFAULTS
 from front_proc.sessions import Client
 from pyvisa_daemon.errors import Failure
 
-#: Clients that loopback has beyond the limit.
-RESERVE = 4
-
-#: Descriptors that no client gets, but those of RESERVE.
+#: Descriptors that no client gets, but those of the reserve.
 DESCRIPTOR_RESERVE = 24
 
 
 class Admission:
-    """The clients that are connected. `limit` is how many may work at once, `strangers` how many have no rights yet."""
+    """The clients that are connected. `limit` is how many may work at once, `reserve` how many loopback has beyond,
+    `strangers` how many have no rights yet."""
 
-    def __init__(self, limit: int, strangers: int = DEFAULTS.strangers) -> None:
+    def __init__(
+        self, limit: int, reserve: int = DEFAULTS.reserved_clients, strangers: int = DEFAULTS.strangers
+    ) -> None:
         self._limit = limit
+        self._reserve = reserve
         self._most_strangers = strangers
         self.clients: set[Client] = set()
         #: Those who came when there was no room for them, and the descriptors of their connections.
@@ -42,7 +43,7 @@ class Admission:
         if client.is_stranger and not is_short(descriptor, descriptors):
             self._strangers[client] = descriptor
         elif is_short(descriptor, descriptors) or self._is_full():
-            if not client.is_loopback or len(self._in_reserve) >= RESERVE:
+            if not client.is_loopback or len(self._in_reserve) >= self._reserve:
                 return False
             self._in_reserve[client] = descriptor
         self.clients.add(client)
@@ -57,7 +58,7 @@ class Admission:
         if client not in self._strangers:
             return client in self.clients
         if self._is_full():
-            if not client.is_loopback or len(self._in_reserve) >= RESERVE:
+            if not client.is_loopback or len(self._in_reserve) >= self._reserve:
                 return False
             self._in_reserve[client] = self._strangers[client]
         del self._strangers[client]

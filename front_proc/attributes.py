@@ -43,11 +43,17 @@ class ResourceAttributes:
         """What must be set so that the child's session is as this one wants it; taken for set from now on."""
         if self._complete_for is session:
             return []
-        wanted = self.defaults | session.attributes
-        changes = [(number, state) for number, state in wanted.items() if self._in_child.get(number) != state]
+        changes = self.changes_to(self.defaults | session.attributes)
+        self._complete_for = session
+        return changes
+
+    def changes_to(self, wanted: dict[int, State]) -> Attributes:
+        """The same for the daemon itself, which wants these and does not care for the others."""
+        known = [(number, state) for number, state in wanted.items() if number in self.defaults]
+        changes = [(number, state) for number, state in known if self._in_child.get(number) != state]
         self._in_child.update(changes)
         self._touched.update(number for number, _ in changes)
-        self._complete_for = session
+        self._complete_for = None
         return changes
 
     def were_set(self, session: Session, attribute: int, state: State) -> None:

@@ -50,6 +50,7 @@ EVENTS = {
     "broken": "an instrument failed too often and is left alone",
     "unreachable": "an instrument could not be reached",
     "closed": "an instrument's process closed its session and ended",
+    "safe": "a message of an instrument's safe state was sent, or given up",
     "gap": "records were lost because the writer fell behind or could not write",
 }
 

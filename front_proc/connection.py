@@ -19,14 +19,6 @@ from front_proc.wire_conversation import WireConversation
 from pyvisa_daemon import wire
 from pyvisa_daemon.errors import Failure
 
-#: Bytes of output waiting for a client: from here on it must read, and with so many there is no room for another reply,
-#: however long one may be.
-OUTPUT_HIGH = 2 << 20
-OUTPUT_LIMIT = 32 << 20
-
-#: Seconds without any progress after which a client that does not read its output is cut.
-STALL_TIME = 10.0
-
 #: Seconds that a closed conversation's connection may stay to be read out: closing with unread input would reset it,
 #: and take the last reply with it.
 LINGER = 1.0
@@ -88,7 +80,7 @@ class Connection(asyncio.BufferedProtocol):
         connected = transport.get_extra_info("socket")
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # small answers go at once
         peer.limit_silence(connected, self._front.limits.silent_peer_time)
-        self._transport.set_write_buffer_limits(OUTPUT_HIGH)
+        self._transport.set_write_buffer_limits(self._front.limits.output_pause)
         if not self._front.admit(self._client, connected.fileno()):
             self._refuse_for_want_of_room()
             if self._front.is_short_of(connected.fileno()):
@@ -151,13 +143,14 @@ class Connection(asyncio.BufferedProtocol):
         return 0 if self._transport is None else self._sent - self._transport.get_write_buffer_size()
 
     def _watch_output(self, written: int, since: float) -> None:
-        self._stall_timer = self._loop.call_later(STALL_TIME / 10, self._look_at_output, written, since)
+        look_time = self._front.limits.slow_reader_time / 10
+        self._stall_timer = self._loop.call_later(look_time, self._look_at_output, written, since)
 
     def _look_at_output(self, written: int, since: float) -> None:
         now = self._loop.time()
         if self._written() > written:
             self._watch_output(self._written(), now)
-        elif now - since < STALL_TIME:
+        elif now - since < self._front.limits.slow_reader_time:
             self._watch_output(written, since)
         else:
             self._cut("does not read its answers")
@@ -197,7 +190,7 @@ class Connection(asyncio.BufferedProtocol):
     def send(self, data: bytes) -> None:
         if self._transport is None or self._is_ending:  # what was under way when it was refused may still answer
             return
-        if self._transport.get_write_buffer_size() > OUTPUT_LIMIT:
+        if self._transport.get_write_buffer_size() > self._front.limits.output_length:
             self._cut("does not read its answers")
             return
         self._sent += len(data)
@@ -262,7 +255,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._refuse_for_want_of_room()
                 return
             self._speak("wire", WireConversation(self._front, self._client, self), self._beginning[len(wire.MAGIC) :])
-        elif len(self._beginning) >= len(_TEXT_BEGINNINGS[0]):
+        elif self._beginning.startswith(_TEXT_BEGINNINGS):
             conversation = Conversation(self._front, self._client, self, self._beginning_due)
             self._speak("text", conversation, self._beginning)
 

@@ -5,6 +5,7 @@ Runs in the front, one for each resource. An errand is one order, like a client'
     resynchronise   empty the instrument of old answers
     read_ahead      read an answer for a session that has not come for it, while others wait
     poll            look into the status byte for service requests
+    make_safe       write one message of the resource's safe state
 
 Each ends by firing the keeper's next event; if the process dies instead, the errand is forgotten.
 """
@@ -31,7 +32,8 @@ READ_AHEAD_MS = 500
 #: The status that means: the child is well, the connection to the instrument is not.
 LOST = ERRORS["VI_ERROR_CONN_LOST"].status
 
-#: The number of an errand on the pipe: it is nobody's ticket.
+#: The number of an errand on the pipe: it is nobody's ticket. One that acts has a number of its own, like a ticket: by
+#: that is known what became of it in a process that died.
 ERRAND = 0
 
 
@@ -45,6 +47,7 @@ class _Errand:
     limit: float  # seconds
     done: Callable[[pipe.Done], None]
     takes: Callable[[bytes], bool] = lambda _: False
+    number: int = ERRAND
 
 
 class Errands:
@@ -60,6 +63,11 @@ class Errands:
     @property
     def is_under_way(self) -> bool:
         return self._errand is not None
+
+    @property
+    def number(self) -> int:
+        """On the pipe, of the one under way."""
+        return ERRAND if self._errand is None else self._errand.number
 
     @property
     def limit(self) -> float:
@@ -131,12 +139,24 @@ class Errands:
         limit = POLL_MS / 1000 + self._grace
         self._send(_Errand("poll", [POLL_MS], Event.DISPATCHED, limit, done), [])
 
-    def _send(self, errand: _Errand, changes: pipe.Attributes) -> None:
+    def make_safe(
+        self, number: int, data: bytes, changes: pipe.Attributes, seconds: float, done: Callable[[pipe.Done], None]
+    ) -> None:
+        """Write `data`, for which there are so many `seconds`; `done` is told of it."""
+
+        def ended(report: pipe.Done) -> None:
+            done(report)
+            self._go_on(report)
+
+        errand = _Errand("write", [], Event.DISPATCHED, seconds + self._grace, ended, number=number)
+        self._send(errand, changes, data)
+
+    def _send(self, errand: _Errand, changes: pipe.Attributes, data: bytes = b"") -> None:
         self._errand = errand
         self._keeper.fire(errand.begins_with)
         self._keeper.arm(errand.limit)
         assert self._keeper.child is not None
-        self._keeper.child.run(pipe.Run(ERRAND, errand.call, errand.arguments, changes), b"")
+        self._keeper.child.run(pipe.Run(errand.number, errand.call, errand.arguments, changes), data)
 
     def _go_on(self, report: pipe.Done) -> None:
         if report.status == LOST:

@@ -19,7 +19,7 @@ from front_proc.audit import Audit, LogWriter
 from front_proc.breaker import Breaker
 from front_proc.child import ChildProcess
 from front_proc.discovery import Discovery, search_all
-from front_proc.lifecycle import Event, State
+from front_proc.lifecycle import State
 from front_proc.pool import Pool
 from front_proc.resource import Resource
 from front_proc.resource_settings import EffectiveSettings, ResourceSettings
@@ -31,8 +31,10 @@ from front_proc.settings import Settings
 from instrument_proc.spawn import ChildSettings
 from pyvisa_daemon.errors import Effect, Failure
 
-#: Of the 10 seconds that stopping may take: for commands to finish, for sessions to close, for the killed to die.
+#: Of the 10 seconds that stopping may take: for commands to finish, for safe states to be sent, for sessions to close,
+#: for the killed to die.
 FINISH_TIME = 2.0
+SAFE_TIME = 2.0
 CLOSE_TIME = 3.0
 KILL_TIME = 2.5
 
@@ -64,7 +66,8 @@ class Front:
         self.limits = settings.limits
         self.lock_folder: Path = settings.lock_folder
         self.spool_folder: Path = settings.run_dir
-        self._admission = Admission(settings.limits.clients, settings.limits.strangers)
+        limits = settings.limits
+        self._admission = Admission(limits.clients, limits.reserved_clients, limits.strangers)
         self.clients = self._admission.clients
         self.resources: dict[str, Resource] = {}
         self.started_at = time.monotonic()
@@ -235,6 +238,22 @@ class Front:
         else:
             raise Failure("NO_RESOURCE", f"{name} is not open, and has not failed")
 
+    async def make_safe(self, client: Client, name: str, reason: str) -> None:
+        """An operator's word: send a resource's safe state; where it is not open, `client` opens it meanwhile. Returns
+        when that is done. Raises Failure."""
+        canonical = await self.canonical(name)
+        if not self.settings_of(canonical).safe_state:
+            raise Failure("BAD_ARGUMENT", f"{name} has no safe-state in the settings")
+        resource, session = self.resources.get(canonical), None
+        if resource is None or not resource.is_open:
+            session = await self.open(client, name)
+            resource = session.resource
+        try:
+            await resource.make_safe(reason)
+        finally:
+            if session is not None:
+                resource.drop_session(session)
+
     def open_resources(self) -> list[str]:
         """The resources that somebody has open."""
         return sorted(name for name, resource in self.resources.items() if resource.sessions)
@@ -303,8 +322,7 @@ class Front:
             self.state = FrontState.DRAINING
             self.linger = 0.0
             for resource in tuple(self.resources.values()):
-                if resource.keeper.state is State.READY and not resource.is_wanted(at_open=False):
-                    resource.keeper.fire(Event.CLOSE)  # it lingers
+                resource.drain()
             self._draining = asyncio.create_task(self._stop_when_drained())
         return sum(len(resource.sessions) for resource in self.resources.values())
 
@@ -315,8 +333,7 @@ class Front:
 
     def _is_in_use(self) -> bool:
         """Has anybody a session, or waits for one? What a client that left has running is let end, too."""
-        resources = self.resources.values()
-        return any(resource.is_wanted(at_open=False) or resource.service.is_busy for resource in resources)
+        return any(resource.is_in_use for resource in self.resources.values())
 
     async def stop(self) -> list[int]:
         """End all instruments' processes within 10 s; returns the pids of those that cannot be killed."""
@@ -332,10 +349,11 @@ class Front:
         asyncio.get_running_loop().call_later(REPLY_TIME, self.ended.set)
 
     async def _stop(self) -> list[int]:
-        deadline = time.monotonic() + FINISH_TIME
-        while any(resource.service.is_busy for resource in self.resources.values()) and time.monotonic() < deadline:
-            await asyncio.sleep(0.01)
+        await self._while_any(lambda resource: resource.service.is_busy, FINISH_TIME)
         resources = list(self.resources.values())
+        for resource in resources:
+            resource.end_safely()
+        await self._while_any(lambda resource: resource.is_being_made_safe, SAFE_TIME)
         for resource in resources:
             resource.shut()
         ending = [resource for resource in resources if resource.keeper.state is not State.WEDGED]
@@ -344,6 +362,12 @@ class Front:
             await asyncio.wait(closed, timeout=CLOSE_TIME)
         await self._pool.close(KILL_TIME)  # what still has a process by now is killed
         return self._pool.living
+
+    async def _while_any(self, is_at_it: Callable[[Resource], bool], seconds: float) -> None:
+        """Return when none is, at the latest after so long."""
+        deadline = time.monotonic() + seconds
+        while any(map(is_at_it, self.resources.values())) and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
 
 
 def _descriptor_limit() -> int:

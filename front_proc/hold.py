@@ -62,6 +62,17 @@ class Hold:
             return not (ticket.traffic is Traffic.ANSWER and ticket.session is self._stale_owner)
         return self._left_by is not None and self._left_by is not ticket.session
 
+    @property
+    def has_remains(self) -> bool:
+        """May anything be left of what some session has asked or begun, that the daemon's own message would meet?"""
+        return self.is_dirty or self._left_by is not None
+
+    def owes(self, answers: int) -> None:
+        """The daemon's own message brings so many answers, which nobody reads."""
+        if answers:
+            self._late += answers
+            self._taint(None)
+
     def resynchronised(self) -> None:
         """Nothing old is left."""
         self.is_dirty = False

@@ -25,10 +25,16 @@ class Limits:
     close_time: float
     terminate_time: float
     kill_time: float
+    safe_time: float
     queue_time: float
     queue_length: int
     clients: int
+    reserved_clients: int
     line_time: float
+    line_length: int
+    output_pause: int
+    output_length: int
+    slow_reader_time: float
     silent_peer_time: float
     failures: int
     failure_window: float
@@ -59,6 +65,15 @@ def _number(name: str, default: int, meaning: str) -> Setting:
     return Setting(name, _count, "a whole number, 1 or more", default, meaning)
 
 
+def _bytes(name: str, default: int, meaning: str, *, least: int = 1, most: int = 1 << 40) -> Setting:
+    def accept(value: Any) -> int:
+        if not least <= _count(value) <= most:
+            raise ValueError
+        return _count(value)
+
+    return Setting(name, accept, f"bytes, a whole number from {least} to {most}", default, meaning)
+
+
 ROWS = (
     _time("start-time", 10.0, "from the spawn of a process until it has imported everything"),
     _time("open-time", 15.0, "for viOpen, and for the attributes set after it"),
@@ -69,10 +84,25 @@ ROWS = (
     _time("close-time", 5.0, "for viClose and the end of the process; then it gets SIGTERM"),
     _time("terminate-time", 1.0, "from SIGTERM until it gets SIGKILL"),
     _time("kill-time", 2.0, "from SIGKILL until a process that lives is called wedged"),
+    _time("safe-time", 2.0, "for each message of a safe state, beyond the grace"),
     _time("queue-time", 120.0, "for a command to wait for its turn; then `QUEUE_TIMEOUT`"),
     _number("queue-length", 64, "commands of one client that may wait for one instrument"),
     _number("clients", 1000, "connections at once; from loopback a few more, to look and to stop"),
+    _number("reserved-clients", 4, "how many more those are"),
     _time("line-time", 10.0, "for a line of the text protocol, or the wire's magic, once begun"),
+    # Every command of the daemon's own fits into the least; the most is looked through in a few milliseconds.
+    _bytes("line-length", 1 << 16, "of a line before its terminator; blocks do not count", least=1 << 10, most=1 << 24),
+    _bytes(
+        "output-pause",
+        2 << 20,
+        "replies that wait for a client; from so many on the instrument that answers waits, and it must go on reading",
+    ),
+    _bytes("output-length", 32 << 20, "replies that wait for a client; beyond it the client is cut"),
+    _time(
+        "slow-reader-time",
+        10.0,
+        "without a byte taken by a client for which more than `output-pause` waits; then the client is cut",
+    ),
     _time(
         "silent-peer-time",
         30.0,
@@ -103,4 +133,10 @@ def read_limits(table: Any, file: str) -> Limits:
             names = ", ".join(row.name for row in ROWS)
             raise SettingsError(f"{file}, [limits]: no limit is called {key!r}; there are {names}")
         given[row.field] = row.taken(value, f"{file}, [limits]: {key} = ")
-    return Limits(**given)
+    limits = Limits(**given)
+    if limits.output_pause > limits.output_length:
+        raise SettingsError(
+            f"{file}, [limits]: output-pause = {limits.output_pause} is more than output-length = "
+            f"{limits.output_length}: nobody would be made to wait before being cut"
+        )
+    return limits

@@ -38,6 +38,8 @@ class Resource:
         self.service = Service(house, name, self.keeper, self.sessions, self.settings)
         self._opens: list[tuple[Client, asyncio.Future[Session]]] = []
         self._linger_timer: asyncio.TimerHandle | None = None
+        #: It stays open until the daemon stops, which is soon.
+        self._awaits_stop = False
         self._closed = asyncio.Event()
         self._process_ended = asyncio.Event()
 
@@ -100,7 +102,7 @@ class Resource:
             raise
 
     def drop_session(self, session: Session) -> None:
-        """viClose of one session."""
+        """viClose of one session, by its client or because that is gone."""
         if session not in self.sessions:
             return
         self.sessions.discard(session)
@@ -125,6 +127,50 @@ class Resource:
         """An operator's word: end the process, whatever it does, and open again."""
         self.keeper.restart()
 
+    async def make_safe(self, reason: str) -> None:
+        """Somebody's word, where it is open: send its safe state. Returns when that is done. Raises Failure."""
+        if self.keeper.state is State.CLOSED:
+            raise Failure("NO_RESOURCE", f"{self.name} has just been closed")
+        self.service.make_safe(reason)
+        await self.service.safe.whole()
+
+    def forget_safety(self, outcome: Outcome) -> bool:
+        """Somebody's word: what is due of its safe state is not sent. False if nothing was."""
+        had_any = self.service.safe.forget(outcome)
+        self._linger()
+        self.service.dispatch()
+        return had_any
+
+    def end_safely(self) -> None:
+        """The daemon stops, and before this closes its safe state is sent, if that is asked for or due: of what waits
+        nothing is executed."""
+        if self.settings.safe_at_stop or self.service.safe.is_due:
+            self.service.fail(lambda _: True, failed("SHUTTING_DOWN"))
+            self.service.make_safe("the daemon stops", patience=0.0)
+
+    @property
+    def is_open(self) -> bool:
+        """Does its process have it open?"""
+        return self.keeper.state in _OPEN_STATES
+
+    @property
+    def is_in_use(self) -> bool:
+        """Has anybody a session, or waits for one? What a client that left has running is let end, too."""
+        return bool(self.sessions or self._opens) or self.service.is_busy or self.is_being_made_safe
+
+    @property
+    def is_being_made_safe(self) -> bool:
+        """Is there a safe state due that can be sent as things are?"""
+        return self.service.safe.is_due and self.keeper.state not in DORMANT
+
+    def drain(self) -> None:
+        """The daemon ends with its last session: what nobody has open closes, unless it is to be made safe then."""
+        self._awaits_stop = self.settings.safe_at_stop
+        if self._awaits_stop:
+            self._stop_lingering()
+        elif self.keeper.state is State.READY and not self.is_wanted(at_open=False):
+            self.keeper.fire(Event.CLOSE)  # it lingers
+
     async def abort(self, reason: str) -> None:
         """Somebody's word: cut the running command short. Returns when it has ended."""
         await self.service.abort(reason)
@@ -133,6 +179,7 @@ class Resource:
         """The daemon stops: close what is idle, kill what is not."""
         self.service.fail_queued(failed("SHUTTING_DOWN"))
         self.service.locks.fail_waiting(failed("SHUTTING_DOWN"))
+        self.service.safe.forget(failed("SHUTTING_DOWN"))
         for session in tuple(self.sessions):
             self.drop_session(session)
         self.fail_opens(failed("SHUTTING_DOWN"))
@@ -158,7 +205,7 @@ class Resource:
         return bool(self._opens)
 
     def is_wanted(self, *, at_open: bool) -> bool:
-        return bool(self.sessions) or (bool(self._opens) and not at_open)
+        return bool(self.sessions) or (bool(self._opens) and not at_open) or self.service.safe.is_due
 
     def to_open(self) -> tuple[pipe.Attributes, list[int]]:
         return self.service.attributes.to_restore, self.service.events.to_restore
@@ -225,11 +272,16 @@ class Resource:
 
     def _linger(self) -> None:
         """Nobody has it open: close it after a while; at once if there is no process to keep warm."""
-        if self.sessions or self._opens or self.service.is_busy or self._linger_timer is not None:
+        if self.is_wanted(at_open=False) or self.service.is_busy or self._awaits_stop or self._linger_timer is not None:
             return
         if self.keeper.state is State.READY and self._house.linger > 0:
-            self._linger_timer = self._loop.call_later(self._house.linger, self.keeper.fire, Event.CLOSE)
+            self._linger_timer = self._loop.call_later(self._house.linger, self._end_lingering)
         elif self.keeper.state in (State.READY, State.OFFLINE, State.BACKOFF, State.BROKEN):
+            self.keeper.fire(Event.CLOSE)
+
+    def _end_lingering(self) -> None:
+        self._linger_timer = None
+        if not self.service.is_busy:  # else it is being made safe, and lingers anew
             self.keeper.fire(Event.CLOSE)
 
     def _stop_lingering(self) -> None:

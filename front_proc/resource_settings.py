@@ -22,6 +22,7 @@ from front_proc.setting_values import (
     Setting,
     SettingsError,
     WrongValueError,
+    flag,
     is_number,
     library,
     named,
@@ -29,6 +30,7 @@ from front_proc.setting_values import (
 )
 from front_proc.text_framing import unescape
 from pyvisa_daemon.errors import Failure
+from pyvisa_daemon.program_message import contains_query
 
 #: VI_TMO_INFINITE (VPP-4.3), in milliseconds. Not from `sessions`: what is at work may import settings, not they it.
 INFINITE_MS = 0xFFFFFFFF
@@ -74,6 +76,10 @@ class EffectiveSettings:
     deadline: float
     #: Seconds between polls of the status byte for service requests; 0 for no polls.
     srq_poll: float
+    #: The messages that make it safe, without termination; none for no such thing.
+    safe_state: tuple[bytes, ...]
+    #: Are they sent when the daemon ends?
+    safe_at_stop: bool
 
 
 @dataclass(frozen=True)
@@ -151,6 +157,17 @@ def _hold(value: Any) -> HoldRule:
         raise WrongValueError(str(error)) from error
 
 
+def _messages(value: Any) -> tuple[bytes, ...]:
+    if not isinstance(value, list) or not all(isinstance(text, str) and text.strip() for text in value):
+        raise ValueError
+    for text in value:
+        if contains_query(text.encode()):
+            raise WrongValueError(f"{text!r} may make the instrument answer, and nobody would read that")
+        if any(ord(character) < ord(" ") for character in text):
+            raise WrongValueError(f"{text!r} is more than one message, or none: what ends it is the termination's")
+    return tuple(text.encode() for text in value)
+
+
 def _poll(value: Any) -> float:
     if not is_number(value) or 0 < value < SHORTEST_POLL:
         raise ValueError
@@ -210,6 +227,14 @@ KEYS = (
         "time between polls of the status byte while a program waits for service requests and the VISA library has "
         "no events of its own; 0 for never",
     ),
+    Setting(
+        "safe-state",
+        _messages,
+        "a list of messages without a query",
+        [],
+        "what makes it safe: sent once, in this order, when the client that has its lock is lost, and on `.!.safe`",
+    ),
+    Setting("safe-at-stop", flag, "true or false", False, "its safe state is also sent when the daemon ends"),
 )
 
 #: The keys that are no setting of their own: they say which resources, and what one is called.

@@ -24,6 +24,7 @@ from front_proc.lifecycle import DORMANT, Event, State
 from front_proc.lock_service import LockService
 from front_proc.queue import FairQueue
 from front_proc.resource_settings import EffectiveSettings
+from front_proc.safe_service import SafeService
 from front_proc.sessions import VI_ATTR_SEND_END_EN, VI_ATTR_TERMCHAR, VI_ATTR_TERMCHAR_EN, Session
 from front_proc.spool import LongMessage, Overheard, Spool
 from front_proc.tickets import FREE_CALLS, WRITES, Outcome, Ticket, Traffic, failed
@@ -37,6 +38,10 @@ ABORTED = ERRORS["VI_ERROR_ABORT"].status
 
 #: In the place of a termination character: none ends a read.
 NO_TERMINATION = -1
+
+#: Seconds that a running command has to end by itself before it is cut short for the safe state: most end sooner, and
+#: to cut one may cost its process.
+SOON = 0.5
 
 #: The calls after which nothing is left of what their session has begun or not read.
 _ANEW = frozenset({"query", "query_block", "clear"})
@@ -72,6 +77,7 @@ class Service:
         #: Seconds that a connection has which is made anew because there is no other way to empty it.
         self._reopening = house.limits.open_time if name.endswith("::SOCKET") else 0.0
         self._errands = Errands(keeper, house.grace, house.limits.resync_time + self._reopening)
+        self.safe = SafeService(name, house, settings, keeper, self._errands, self.attributes)
         self._is_paused = False
         self._last_ticket = ERRAND
         self._queue_timer: asyncio.TimerHandle | None = None
@@ -148,7 +154,8 @@ class Service:
     def _lost_lock(self, session: Session, why: str) -> None:
         """What it has waiting it sent unknowing, and by that it is told."""
         if session not in self._sessions:
-            return  # nor has it anything waiting
+            return  # nor has it anything waiting; and `left` has seen to the rest
+        self._demand_safety(f"{session.client.in_words()} has lost its lock: {why}")
         waiting = self._queue.withdraw(lambda ticket: ticket.session is session and self._is_locked_out(ticket))
         if waiting:
             outcome = self.locks.refusal(session)
@@ -161,7 +168,10 @@ class Service:
             self.finish(waiting, failed("CLIENT_GONE", "whoever asked waits no more"))
 
     def left(self, session: Session) -> None:
-        """`session` is closed: what it has waiting is not executed, what runs goes on to its end."""
+        """`session` is closed, or its client is gone: what it has waiting is not executed, what runs goes on to its
+        end."""
+        if self._settings.safe_state and session.client.gone and self.locks.has_any(session):
+            self._demand_safety(f"{session.client.in_words()} had a lock: {session.client.gone}")
         self.fail(lambda ticket: ticket.session is session, failed("CLIENT_GONE"))
         running = self._running
         if running is not None and running.session is session:
@@ -183,6 +193,24 @@ class Service:
         self.resume()
         self._keeper.abort(reason)
         await ended
+
+    def make_safe(self, reason: str, patience: float = SOON) -> None:
+        """Send the safe state, if there is one, before anybody's command; what runs has so many seconds to end."""
+        self._demand_safety(reason, patience)
+        self.dispatch()
+
+    def _demand_safety(self, reason: str, patience: float = SOON) -> None:
+        if self._keeper.state is State.CLOSED:
+            return  # nobody has it open: there is no way to it
+        self.safe.demand(reason)
+        if self.safe.is_due and self._running is not None:
+            self._loop.call_later(patience, self._clear_the_way, self._running.number)
+
+    def _clear_the_way(self, number: int) -> None:
+        """The safe state has waited long enough for this command."""
+        if self.running == number and self.safe.is_due:
+            self.resume()
+            self._keeper.abort(f"the instrument is made safe: {self.safe.reason}")
 
     def _cut(self, number: int) -> None:
         """Its client is gone, and without a timeout it might run for ever."""
@@ -245,6 +273,8 @@ class Service:
 
     def dispatch(self) -> None:
         """Give the child its next order, if it is idle and somebody's turn has come."""
+        if self.safe.is_due:
+            self._send_safe_state()
         if not self._queue and self.events.poll_at is None:
             return
         while self._keeper.state is State.READY and not self._errands.is_under_way:
@@ -260,6 +290,17 @@ class Service:
             self._serve(ticket)
         if self._queue:
             self._watch_queue()
+
+    def _send_safe_state(self) -> None:
+        """Its next message, or an errand that makes way for it: what others have begun or not read is put in order."""
+        while self.safe.is_due and self._keeper.state is State.READY and not self._errands.is_under_way:
+            if self._hold.holder is not None:
+                self._end_hold(self._hold.holder)
+            elif self._hold.has_remains:
+                self._errands.resynchronise(self._hold)
+            else:
+                self._last_ticket += 1
+                self.safe.send(self._last_ticket, self._hold)
 
     def _next(self) -> Ticket | None:
         holder = self._hold.holder
@@ -348,7 +389,7 @@ class Service:
             if running is not None and report.ticket == running.number:
                 self._ticket_reported(report)
                 return
-            if report.ticket == ERRAND:
+            if report.ticket == self._errands.number:
                 self._errands.reported(report)
                 return
         elif isinstance(report, pipe.Happened):
@@ -462,6 +503,7 @@ class Service:
 
     def distrust(self) -> None:
         """What the process says from here on is not read."""
+        self.safe.distrust()
         if self._running is not None:
             self._running.is_doubtful = True
 
@@ -469,6 +511,7 @@ class Service:
         """The process that had a command is dead."""
         ticket, self._running = self._running, None
         self._errands.forget()
+        self.safe.process_died(token, text)
         if ticket is None:
             return  # it ended while its process was being killed
         ticket.session.generation = None
@@ -486,6 +529,8 @@ class Service:
     def fail_queued(self, refusal: Outcome) -> None:
         """Nothing that waits will be carried out."""
         self._errands.forget()
+        if self.safe.is_due:
+            self.safe.refused(refusal)
         for ticket in self._queue.withdraw(lambda _: True):
             ticket.session.generation = None
             self.finish(ticket, refusal)
@@ -497,7 +542,8 @@ class Service:
         if self._keeper.state not in (State.BUSY, State.RESYNC):
             return False  # it is to end, whatever it does
         running, now = self._running, time.monotonic()
-        number, limit = (ERRAND, self._errands.limit) if running is None else (running.number, self._call_time(running))
+        number = self._errands.number if running is None else running.number
+        limit = self._errands.limit if running is None else self._call_time(running)
         step, moment = self._keeper.step_of(number)
         looks_after = limit
         if running is not None and step is Step.TAKEN:
@@ -574,6 +620,7 @@ class Service:
     def stop_waiting(self) -> None:
         """Nothing of it is left to be done."""
         self.locks.stop_waiting()
+        self.safe.stop_waiting()
         for timer in (self._queue_timer, self._poll_timer):
             if timer is not None:
                 timer.cancel()

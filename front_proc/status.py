@@ -52,6 +52,7 @@ def _describe(resource: Resource) -> dict[str, Any]:
         "queued": resource.service.queued,
         "sessions": len(resource.sessions),
         "lock": resource.service.locks.describe(),
+        "safe": resource.service.safe.describe(),
         **_process(pid),
         "last_error": keeper.last_error,
     }

@@ -33,6 +33,7 @@ from front_proc.text_framing import (
     unescape,
     without_suffix,
 )
+from front_proc.text_safe import safe, safe_words
 from pyvisa_daemon.errors import Failure
 from pyvisa_daemon.version import __version__
 from pyvisa_daemon.wire import FEATURES
@@ -354,6 +355,7 @@ def _status_lines(report: dict[str, Any]) -> Iterable[str]:
             f"{row['resource']}: {row['state']}, {process}, {row['sessions']} sessions, {row['queued']} queued, "
             f"{row['restarts']} restarts"
             + _lock_words(row["lock"])
+            + safe_words(row["safe"])
             + (f"; {row['last_error']}" if row["last_error"] else "")
         )
     for row in report["connections"]:
@@ -482,6 +484,9 @@ _DAEMON = (
         on_record=True,
     ),
     Command("kick", "CLIENT [all]", words(1, 2), text_leases.kick, "cut a client's connection", on_record=True),
+    Command(
+        "safe", "RESOURCE [forget]", words(1, 2), safe, "send its safe state, or forget that it is due", on_record=True
+    ),
 )
 
 #: prefix -> verb -> row.

@@ -31,7 +31,7 @@ from front_proc.text_commands import (
     parse_before_block,
     takes_block,
 )
-from front_proc.text_framing import LINE_LIMIT, Request, RequestReader
+from front_proc.text_framing import Request, RequestReader
 from front_proc.text_long_messages import Answer, spooled
 from front_proc.tickets import Outcome, Ticket, drop
 from instrument_proc.pipe import Argument
@@ -40,9 +40,6 @@ from pyvisa_daemon.program_message import count_answers
 
 #: Seconds of silence after which an unterminated command counts as whole.
 SILENCE = 0.05
-
-#: Bytes that are read ahead of the request being answered; what is more stays in the socket.
-READ_AHEAD = LINE_LIMIT + 2
 
 #: What is answered while the daemon stops, and what whoever came when there was no room may ask for besides `.!.`.
 _WHILE_STOPPING = frozenset({"ping", "status", "end_daemon", "auth"})
@@ -91,7 +88,9 @@ class Conversation:
         self.is_tagged = False
         self._line = line
         self._loop = asyncio.get_running_loop()
-        self._reader = RequestReader(self._takes_block)
+        self._reader = RequestReader(self._takes_block, front.limits.line_length)
+        #: Bytes that are read ahead of the request being answered; what is more stays in the socket.
+        self._read_ahead = front.limits.line_length + 2
         self._sessions: dict[str, Session] = {}
         self._terminations: dict[Session, tuple[bytes, bytes]] = {}
         #: The sessions that wait for service requests, or did: set when one has come.
@@ -124,7 +123,7 @@ class Conversation:
         self._reader.feed(data)
         if self._request is None:
             self._next()
-        if self._request is not None and len(self._reader) > READ_AHEAD:
+        if self._request is not None and len(self._reader) > self._read_ahead:
             self._line.pause()
 
     def at_end(self) -> None:
@@ -141,7 +140,7 @@ class Conversation:
             self._task.cancel()
         # What there is of a long message must go now: whatever else refers to this may be garbage that is found late.
         self._request = self._task = None
-        self._reader = RequestReader(takes_block)
+        self._reader = RequestReader(self._takes_block, self.front.limits.line_length)
 
     def _takes_block(self, line: bytes) -> bool:
         """A block may be long: nothing of one is kept for who may do nothing."""
@@ -317,7 +316,7 @@ class Conversation:
     def _go_on(self) -> None:
         if not self._is_over and self._request is None:
             self._next()
-            if self._request is None or len(self._reader) <= READ_AHEAD:
+            if self._request is None or len(self._reader) <= self._read_ahead:
                 self._line.resume()
 
     async def _reply(self, request: Request) -> bytes | Iterable[bytes]:

@@ -16,8 +16,7 @@ import msgspec
 from pyvisa_daemon.errors import Failure
 from pyvisa_daemon.framing import PIECE_SIZE
 
-#: Bytes of a line before its terminator, and of a block.
-LINE_LIMIT = 1 << 16
+#: Bytes of a block.
 BLOCK_LIMIT = 1 << 26
 
 #: What matters on the way to a block: whole quotations, a quote that is not ended, and what a block begins with.
@@ -38,10 +37,12 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class RequestReader:
-    """Puts requests together. `takes_block` says of the beginning of a line whether its verb takes a block."""
+    """Puts requests together. `takes_block` says of the beginning of a line whether its verb takes a block; `longest`:
+    bytes of a line before its terminator."""
 
-    def __init__(self, takes_block: Callable[[bytes], bool]) -> None:
+    def __init__(self, takes_block: Callable[[bytes], bool], longest: int) -> None:
         self._takes_block = takes_block
+        self._longest = longest
         self._buffer = bytearray()
         #: Where the block of the request under way begins and ends in the buffer, once its header is there.
         self._block: tuple[int, int] | None = None
@@ -82,14 +83,18 @@ class RequestReader:
         if end < 0:
             self._searched = len(self._buffer)
             # One byte more may be the CR of the terminator.
-            if len(self._buffer) > LINE_LIMIT + 1 or (len(self._buffer) > LINE_LIMIT and self._buffer[-1:] != b"\r"):
-                raise Failure("LINE_TOO_LONG", f"a line has at most {LINE_LIMIT} bytes")
+            over = len(self._buffer) - self._longest
+            if over > 1 or (over > 0 and self._buffer[-1:] != b"\r"):
+                raise self._too_long()
             return None
         end -= self._buffer[end - 1 : end] == b"\r"
         request = self._take(end)
-        if end > LINE_LIMIT:
-            raise Failure("LINE_TOO_LONG", f"a line has at most {LINE_LIMIT} bytes")
+        if end > self._longest:
+            raise self._too_long()
         return request
+
+    def _too_long(self) -> Failure:
+        return Failure("LINE_TOO_LONG", f"a line has at most {self._longest} bytes")
 
     def _take(self, end: int) -> Request:
         """The request whose terminator begins at `end`."""
@@ -124,11 +129,11 @@ class RequestReader:
         if self._buffer.find(b"#", 3) < 0:  # not that of the prefix
             return
         line_end = self._buffer.find(b"\n", self._searched)
-        end = LINE_LIMIT if line_end < 0 else min(line_end, LINE_LIMIT)
+        end = self._longest if line_end < 0 else min(line_end, self._longest)
         if not self._takes_block(bytes(self._buffer[: min(end, _VERB_SIZE)])):
             return
         start, self._looked = _find_block(self._buffer[:end] if line_end >= 0 else self._buffer, self._looked)
-        if start is None or start >= LINE_LIMIT:
+        if start is None or start >= self._longest:
             return
         block = block_end(bytes(self._buffer[: start + 11]), start)
         if block is None:

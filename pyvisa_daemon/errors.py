@@ -74,7 +74,7 @@ def _rows() -> dict[str, ErrorKind]:
         ("BAD_PROTOCOL", "VI_ERROR_INV_PARAMETER", "not a language spoken here; the connection is closed"),
         ("BAD_VERSION", "VI_ERROR_NSUP_OPER", "client and daemon speak different versions of the wire"),
         ("NO_RESOURCE", "VI_ERROR_INV_OBJECT", "no resource is open on this connection, or not that one"),
-        ("LINE_TOO_LONG", "VI_ERROR_INV_PARAMETER", "a line over 64 KiB; the connection is closed"),
+        ("LINE_TOO_LONG", "VI_ERROR_INV_PARAMETER", "a line over its limit; the connection is closed"),
         ("LINE_TIMEOUT", "VI_ERROR_TMO", "a line was begun and not ended in time; the connection is closed"),
         ("INSTRUMENT_HUNG", "VI_ERROR_TMO", "no answer by the deadline; the process was killed and starts anew"),
         ("INSTRUMENT_CRASHED", "VI_ERROR_CONN_LOST", "the instrument's process died; it starts anew"),

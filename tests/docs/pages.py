@@ -8,8 +8,9 @@ from tests.support.daemon import ROOT
 
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 
-#: Its examples belong together; `test_simulate_faults` executes them.
+#: Their examples belong together; `test_simulate_faults` and `test_safe_state_page` execute them.
 SIMULATE_FAULTS = ROOT / "docs" / "how-to" / "simulate-faults.md"
+SAFE_STATE = ROOT / "docs" / "how-to" / "safe-state.md"
 
 #: So do its: `test_reserve` executes them.
 RESERVE = ROOT / "docs" / "how-to" / "reserve-an-instrument.md"
@@ -31,7 +32,9 @@ def name_of(page: Path) -> str:
 def examples(language: str, page: Path | None = None) -> list[Example]:
     """The fenced blocks in `language`, of one page or of all that have no test file of their own."""
     found = []
-    for path in [path for path in PAGES if path not in (SIMULATE_FAULTS, RESERVE)] if page is None else [page]:
+    for path in (
+        [path for path in PAGES if path not in (SIMULATE_FAULTS, SAFE_STATE, RESERVE)] if page is None else [page]
+    ):
         text = path.read_text("utf-8")
         for match in _FENCED.finditer(text):
             if match[1] == language:

@@ -26,7 +26,9 @@ Record = dict[str, Any]
 def records_of_every_event(daemon_factory, instrument_factory, folder: Path) -> list[Record]:
     """All records that these stories leave."""
     config = folder / "story.toml"
-    config.write_text("[limits]\nfailures = 2\nlongest-backoff = 0.1\n")
+    config.write_text(
+        "[limits]\nfailures = 2\nlongest-backoff = 0.1\n[[resource]]\nmatch = '*'\nsafe-state = ['SET VOLT 0']\n"
+    )
     daemon = daemon_factory("--grace", "0.2", "--linger", "0", "--config", str(config))
     with deaf_client(daemon):
         hang_crash_and_back_off(daemon, instrument_factory())
@@ -47,6 +49,7 @@ def hang_crash_and_back_off(daemon: Daemon, instrument) -> None:
         client.ask(".#.timeout 100")
         assert "INSTRUMENT_HUNG" in client.ask(".#.query_resource BABBLE?")
         assert "TEST" in client.ask(".#.query_resource *IDN?")
+        assert client.ask(f".!.safe {instrument.resource}") == "safe"
         os.kill(daemon.resource(instrument.resource)["pid"], signal.SIGKILL)
         daemon.wait_for_audit(event="backoff")
         client.ask(f".#.reset {instrument.resource}")

@@ -13,12 +13,14 @@ from tests.front_proc.playbook import FakeChild, Stage
 
 
 class ObedientChild(FakeChild):
-    """Opens, carries out and closes as soon as it is told to."""
+    """Opens, finds nothing, carries out and closes as soon as it is told to."""
 
     def send(self, order: pipe.Order) -> None:
         super().send(order)
         if isinstance(order, pipe.Open):
             self._soon(self.opens)
+        elif isinstance(order, pipe.List):
+            self._soon(lambda: self.say(pipe.Listed([], 0, "", "")))
         elif isinstance(order, pipe.Close):
             self._soon(self.dies)
 

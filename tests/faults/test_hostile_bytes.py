@@ -12,8 +12,9 @@ import struct
 
 import pytest
 
+from front_proc.limits import DEFAULTS
 from front_proc.text_commands import parse, takes_block
-from front_proc.text_framing import LINE_LIMIT, RequestReader, unescape
+from front_proc.text_framing import RequestReader, unescape
 from pyvisa_daemon import wire
 from pyvisa_daemon.errors import Failure
 from pyvisa_daemon.framing import FrameError, FrameReader
@@ -28,13 +29,18 @@ from tests.support.daemon import ROOT
 from tests.support.waiting import DEADLINE, wait_until
 
 STRANGER = Stranger(NAME)
-SEEDS, WORDS = STRANGER.text_seeds + STRANGER.wire_seeds, STRANGER.text_words + STRANGER.wire_words
+#: language -> what the fuzzer begins with, and what it puts in between; of the other one as well.
+LANGUAGES = {
+    "text": (STRANGER.text_seeds, STRANGER.text_words + STRANGER.wire_words[:4]),
+    "wire": (STRANGER.wire_seeds, STRANGER.wire_words + STRANGER.text_words[-20:]),
+}
+LINE_LIMIT = DEFAULTS.line_length
 WATCHED = [ROOT / "front_proc", ROOT / "pyvisa_daemon"]
 
 
 def parsed(data: bytes) -> None:
     """By the pure parsers of both languages."""
-    reader = RequestReader(takes_block)
+    reader = RequestReader(takes_block, LINE_LIMIT)
     reader.feed(data)
     with contextlib.suppress(Failure):
         while (request := reader.next()) is not None:
@@ -52,24 +58,28 @@ def parsed_line(line: bytes) -> None:
 
 
 @pytest.mark.fault(43)
-@pytest.mark.parametrize("seconds", [1, pytest.param(120, marks=[pytest.mark.full, pytest.mark.timeout(200)])])
-def test_parsers_raise_nothing_but_what_they_say(seconds):
+@pytest.mark.parametrize("seconds", [1, pytest.param(60, marks=[pytest.mark.full, pytest.mark.timeout(200)])])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_parsers_raise_nothing_but_what_they_say(language, seconds):
     """Whatever way through them the bytes take."""
-    fuzzer = Fuzzer(parsed, SEEDS, WORDS, WATCHED)
+    seeds, words = LANGUAGES[language]
+    fuzzer = Fuzzer(parsed, seeds, words, WATCHED)
     fuzzer.go_on(seconds)
-    assert len(fuzzer.corpus) > 10, "nothing guided it"
+    assert len(fuzzer.corpus) > 5, "nothing guided it"
 
 
 @pytest.mark.fault(43)
-@pytest.mark.parametrize("seconds", [2, pytest.param(300, marks=[pytest.mark.full, pytest.mark.timeout(400)])])
-def test_conversations_come_to_their_end_whatever_they_hear(stage, make_front, seconds):  # noqa: F811
+@pytest.mark.parametrize("seconds", [2, pytest.param(150, marks=[pytest.mark.full, pytest.mark.timeout(400)])])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_conversations_come_to_their_end_whatever_they_hear(stage, make_front, language, seconds):  # noqa: F811
     """With an instrument behind them, and in pieces of a length that is the input's first byte."""
-    daemon = StagedDaemon(stage, make_front)
-    fuzzer = Fuzzer(lambda data: daemon.hears(data[1:], piece=1 + 16 * sum(data[:1])), [], WORDS, WATCHED)
-    for data in SEEDS:
+    daemon = StagedDaemon(stage, lambda: make_front({"match": NAME, "name": "x", "safe-state": ["OUTP OFF"]}))
+    seeds, words = LANGUAGES[language]
+    fuzzer = Fuzzer(lambda data: daemon.hears(data[1:], piece=1 + 16 * sum(data[:1])), [], words, WATCHED)
+    for data in seeds:
         fuzzer.run(b"\xff" + data)
     fuzzer.go_on(seconds)
-    assert len(fuzzer.corpus) > 10, "nothing guided it"
+    assert len(fuzzer.corpus) > 5, "nothing guided it"
 
 
 def is_unharmed(bench):

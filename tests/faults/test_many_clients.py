@@ -7,12 +7,11 @@ import time
 import psutil
 import pytest
 
-from front_proc.admission import RESERVE
 from front_proc.limits import DEFAULTS
 from tests.faults.shortage import descriptors, no_descriptors
 from tests.support.waiting import wait_until
 
-LIMIT = 128
+LIMIT, RESERVE = 128, DEFAULTS.reserved_clients
 
 
 @contextlib.contextmanager

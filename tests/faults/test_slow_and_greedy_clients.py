@@ -6,7 +6,6 @@ import time
 import psutil
 import pytest
 
-from front_proc.connection import STALL_TIME
 from front_proc.limits import DEFAULTS
 from pyvisa_daemon import wire
 from tests.support.waiting import wait_until
@@ -82,7 +81,7 @@ def test_clients_that_ask_for_a_gigabyte_and_never_read_are_cut(bench):
         return len(bench.daemon.audit(event="rejected", error="does not read its answers")) == len(greedy)
 
     with bench.figures.timed("cut_after"):
-        wait_until(are_cut, deadline=4 * STALL_TIME)
+        wait_until(are_cut, deadline=4 * DEFAULTS.slow_reader_time)
     assert bench.figures.seen["rss_growth_mb"] < PROMISED / 1e6
     assert all(is_cut(bench, client) for client in greedy)
     for instrument in instruments.values():

@@ -2,12 +2,12 @@
 
 import pytest
 
-from front_proc.admission import DESCRIPTOR_RESERVE, RESERVE, Admission, kicked_by
+from front_proc.admission import DESCRIPTOR_RESERVE, Admission, kicked_by
 from front_proc.rights import EVERYTHING
 from front_proc.sessions import Client
 from pyvisa_daemon.errors import Failure
 
-LIMIT = 3
+LIMIT, RESERVE = 3, 2
 
 #: Of descriptors: how many there may be, and one from which on they are kept.
 DESCRIPTORS = 64
@@ -18,7 +18,7 @@ class Door:
     """An admission, and clients that come to it."""
 
     def __init__(self):
-        self.admission = Admission(LIMIT)
+        self.admission = Admission(LIMIT, RESERVE)
 
     def comes(self, *, is_loopback=True, descriptor=20):
         """The client, or None if it was not let in."""

@@ -13,6 +13,7 @@ steps = st.lists(
         st.tuples(st.just("set"), st.integers(0, 2), st.integers(1, 3), st.integers(0, 2)),
         st.tuples(st.just("run"), st.integers(0, 2)),
         st.tuples(st.just("were set"), st.integers(0, 2), st.integers(1, 5), st.integers(0, 2)),
+        st.tuples(st.just("daemon"), st.integers(1, 3), st.integers(0, 2)),
         st.tuples(st.just("unknown")),
         st.tuples(st.just("reopen")),
     )
@@ -48,6 +49,12 @@ def test_child_has_what_the_session_wants_whenever_it_runs(history):
             else:
                 in_order.pop(attribute, None)
                 in_order[attribute] = state
+        elif what == "daemon":
+            changes = attributes.changes_to({arguments[0]: arguments[1], 9: 9})
+            assert changes in ([], [tuple(arguments)]), "an attribute that the library has not"
+            child.update(changes)
+            touched.update(number for number, _ in changes)
+            assert child[arguments[0]] == arguments[1]
         elif what == "unknown":
             child.update(dict.fromkeys(touched, -1))
             attributes.are_unknown()

@@ -8,12 +8,15 @@ import asyncio
 import pytest
 
 from front_proc import peer as peer_module
-from front_proc.connection import LOOK_TIME, OUTPUT_LIMIT, SECOND_LOOK, STALL_TIME, Connection
+from front_proc.connection import LOOK_TIME, SECOND_LOOK, Connection
 from front_proc.limits import DEFAULTS as LIMITS
 from front_proc.rights import ByAddress, networks
-from front_proc.text_conversation import READ_AHEAD
+from front_proc.wire_conversation import WireConversation
 from pyvisa_daemon import wire
 from tests.front_proc.playbook import FakeAudit
+
+STALL_TIME, OUTPUT_LIMIT = LIMITS.slow_reader_time, LIMITS.output_length
+READ_AHEAD = LIMITS.line_length + 2
 
 
 class FakeSocket:
@@ -152,6 +155,17 @@ class Peer:
 @pytest.fixture
 def peer(stage):
     return Peer(stage)
+
+
+@pytest.mark.parametrize("beginning", [wire.MAGIC, b".#.", b"...", b".!."])
+def test_language_is_chosen_by_the_whole_beginning_in_whatever_pieces_it_comes(stage, beginning):
+    """Three bytes of the wire's magic are no prefix."""
+    for first in range(1, len(beginning)):
+        peer = Peer(stage)
+        assert peer.sends(beginning[:first]) == b""
+        assert peer.connection._speaker is None
+        assert peer.sends(beginning[first:]) == b""
+        assert isinstance(peer.connection._speaker, WireConversation) == (beginning == wire.MAGIC)
 
 
 def test_connection_has_room_until_much_is_unread(peer):

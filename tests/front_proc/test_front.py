@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import pytest
 
 from front_proc import front as front_module
-from front_proc.admission import RESERVE
 from front_proc.front import Front, FrontState
 from front_proc.lifecycle import State
 from front_proc.limits import DEFAULTS as LIMITS
@@ -106,7 +105,7 @@ def test_front_admits_a_thousand_clients_and_some_from_loopback(front):
     """Those look and stop; then it is full for them too. Who leaves makes room."""
     clients = [joined(front, is_loopback=False) for _ in range(LIMITS.clients)]
     assert not front.admit(Client("10.0.0.9:1", rights=EVERYTHING))
-    for _ in range(RESERVE):
+    for _ in range(LIMITS.reserved_clients):
         joined(front)
     assert not front.admit(Client("127.0.0.1:1", is_loopback=True, rights=EVERYTHING))
     for client in clients[:10]:
@@ -525,3 +524,56 @@ def test_failures_of_one_instrument_do_not_count_for_another(front):
     """Each has its own breaker, and keeps it."""
     front.breaker_of("A").failed(0.0)
     assert front.breaker_of("A") is not front.breaker_of("B")
+
+
+def test_safe_state_is_to_be_had_while_the_daemon_drains_where_the_resource_is_open(stage, make_front):
+    """What is closed stays so."""
+    front = make_front({"match": "*", "safe-state": ["OUTP OFF"]})
+    client = joined(front)
+    opens(stage, front, client)
+    drains(stage, front)
+    asked = stage.start(front.make_safe(client, NAME, "somebody said so"))
+    stage.child.does()
+    assert asked.exception() is None
+    refused = stage.start(front.make_safe(client, CONFIGURED, "somebody said so"))
+    assert refused.exception().token == "SHUTTING_DOWN"
+
+
+def test_who_has_a_resource_made_safe_that_is_not_open_opens_it_only_meanwhile(stage, make_front):
+    front = make_front({"match": "*", "safe-state": ["OUTP OFF"]})
+    client = joined(front)
+    asked = stage.start(front.make_safe(client, NAME, "somebody said so"))
+    stage.child.opens()
+    stage.child.does()
+    assert asked.exception() is None
+    assert not client.sessions
+    assert front.resources[NAME].keeper.state is State.READY
+
+
+def test_client_that_leaves_while_it_has_a_resource_made_safe_does_not_stop_that(stage, make_front):
+    front = make_front({"match": "*", "safe-state": ["OUTP OFF", "VOLT 0"]})
+    client = joined(front)
+    asked = stage.start(front.make_safe(client, NAME, "somebody said so"))
+    stage.child.opens()
+    asked.cancel()
+    front.leave(client)
+    stage.child.does()
+    stage.child.does()
+    assert [run.data for run in stage.child.runs] == [b"OUTP OFF\n", b"VOLT 0\n"]
+
+
+def test_drain_does_not_wait_for_a_safe_state_that_cannot_be_sent(stage, make_front):
+    """Nobody may ever switch that instrument on again."""
+    front = make_front({"match": "*", "safe-state": ["OUTP OFF"]}, linger=0)
+    client = joined(front)
+    session = opens(stage, front, client)
+    stage.result(session.resource.lock(session, 1, None, 0.0))
+    stage.child.dies()
+    stage.child.refuses()
+    stage.child.dies()
+    front.leave(client)
+    drains(stage, front)
+    stage.pass_time(1)
+    assert front.ended.is_set()
+    given_up = [(each["outcome"], each["effect"]) for each in front.audit.of("safe")]
+    assert given_up == [("SHUTTING_DOWN", "none")]

@@ -316,3 +316,16 @@ def test_write_that_failed_half_way_is_cleaned_up_before_anybody_is_served(bench
     bench.hold.ended(bench.ticket(ann, "write"), failed("VI_ERROR_IO"), True, 0.0)
     assert not bench.may_be_served(ann)
     assert not bench.may_be_served(bob)
+
+
+def test_answer_to_a_message_of_the_daemons_own_is_waited_for_and_thrown_away(bench, ann):
+    """Nobody is served before that; where the daemon asks nothing nothing changes."""
+    bench.hold.owes(0)
+    assert not bench.hold.has_remains
+    bench.hold.owes(1)
+    assert bench.hold.has_remains
+    assert bench.hold.late_answers == 1
+    assert not bench.may_be_served(ann)
+    bench.hold.resynchronised()
+    assert not bench.hold.has_remains
+    assert bench.hold.late_answers == 0

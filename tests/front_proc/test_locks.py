@@ -968,3 +968,15 @@ class Histories(RuleBasedStateMachine):
 
 Histories.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
 TestHistories = Histories.TestCase
+
+
+def test_session_has_a_lock_of_whatever_kind_until_it_gives_the_last_one_back(door, ann, bob):
+    """Whether or not it is the one in force; who only waits has none."""
+    door.asks(ann, LockKind.SHARED, "ours")
+    door.asks(bob, LockKind.SHARED, "ours")
+    door.locks_exclusively(ann)
+    door.locks_exclusively(bob)
+    assert [door.locks.has_any(who) for who in (ann, bob)] == [True, True]
+    door.unlocks(ann)
+    door.unlocks(ann)
+    assert [door.locks.has_any(who) for who in (ann, bob)] == [False, True]

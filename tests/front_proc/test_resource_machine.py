@@ -1,8 +1,9 @@
 """Whatever happens, in whatever order: the real Resource, Service and Keeper under random histories.
 
-Clients open, send, lock, wait for events, abort, abandon, close and leave; the child starts, answers, fails, hangs,
-sends garbage and dies; operators restart and reset; time passes. After each step, and at the end, what the front
-promises must hold. Here the child says whatever it likes; `test_exchange_machine` has one that does as it is told.
+Clients open, send, lock, wait for events, abort, abandon, close, leave and are lost; the child starts, answers, fails,
+hangs, sends garbage and dies; operators restart, reset and have it made safe; time passes. After each step, and at the
+end, what the front promises must hold. Here the child says whatever it likes; `test_exchange_machine` has one that does
+as it is told.
 """
 
 import pytest
@@ -14,7 +15,9 @@ from front_proc.events import RQS, SERVICE_REQUEST
 from front_proc.lifecycle import State
 from front_proc.locks import LockKind
 from front_proc.sessions import VI_ATTR_TERMCHAR_EN, VI_ATTR_TMO_VALUE
+from front_proc.tickets import failed
 from instrument_proc import pipe
+from instrument_proc.signs import Step
 from pyvisa_daemon.errors import ERRORS, Effect, Failure
 from tests.front_proc.playbook import BAUD_RATE, Answers, Stage
 
@@ -55,6 +58,9 @@ TROUBLES = [
     ],
 ]
 
+#: The messages of the safe state, where there is one.
+SAFE = (b"OUTP OFF", b"VOLT 0")
+
 several = st.integers(0, 5)
 
 
@@ -75,11 +81,17 @@ class Histories(RuleBasedStateMachine):
         self.events = []
         #: The aborts that were asked for, each with the ticket that ran.
         self.aborts = []
+        #: What became of operators' words, and the orders of the safe state, each with its demand and its child.
+        self.safe = []
+        self.safe_orders = []
+        #: The numbers of orders without effect by the child's own word, and of those in which it is not to be believed.
+        self.without_effect, self.doubtful = set(), set()
         self.is_marked = False
         self.stage.on_run = self.is_served
 
-    @initialize(linger=st.sampled_from([0.0, 5.0]), is_warm=st.booleans(), ends=st.booleans())
-    def begin(self, linger, is_warm, ends):
+    @initialize(linger=st.sampled_from([0.0, 5.0]), is_warm=st.booleans(), ends=st.booleans(), is_safe=st.booleans())
+    def begin(self, linger, is_warm, ends, is_safe):
+        self.stage.configure(safe_state=SAFE if is_safe else ())
         self.stage.house.linger = linger
         self.is_marked = ends
         self.go_well()
@@ -87,13 +99,32 @@ class Histories(RuleBasedStateMachine):
 
     def is_served(self, order):
         """An order goes to the child."""
+        ticket, safe = self.stage.service._running, self.stage.service.safe
         if not order.ticket:
             return
-        ticket = self.stage.service._running
+        if ticket is None:
+            self.safe_message_is_sent_once(order, safe)
+            return
+        assert not safe.is_due, "the safe state comes first"
         assert ticket.number == order.ticket
         is_global = order.call == "set_attribute" and order.arguments[0] == BAUD_RATE
         if order.call in IS_IO or is_global:
             assert not self.stage.service.locks.excludes(ticket.session), "it is locked out"
+
+    def safe_message_is_sent_once(self, order, safe):
+        """Of those of one demand each one in its turn; again only if the process that had it died before it began."""
+        mine = [(number, message, child) for demand, number, message, child in self.safe_orders if demand is safe.sent]
+        assert safe.is_due
+        assert order.data == SAFE[len(safe.sent)] + b"\n"
+        for number, message, child in mine:
+            if message == order.data:
+                assert not child.is_alive
+                assert number not in self.doubtful
+                # One that was wedged had SIGKILL already: what this one here begins behind that no process could.
+                is_wedged = bool(self.stage.house.audit.of("wedged", pid=child.pid))
+                has_begun = child.signs.of(number)[0] >= Step.STARTED and not is_wedged
+                assert number in self.without_effect or not has_begun
+        self.safe_orders.append((safe.sent, order.ticket, order.data, self.child()))
 
     def go_well(self):
         """Somebody has it open on a healthy process, if nothing is in the way."""
@@ -194,9 +225,26 @@ class Histories(RuleBasedStateMachine):
     @rule(which=several)
     def leave(self, which):
         client = self.clients.pop(which % len(self.clients))
+        has_lock = any(session.resource.service.locks.has(session) for session in client.sessions)
         for session in tuple(client.sessions):
+            session.client.gone = "its connection is gone"
             session.resource.drop_session(session)
+        if has_lock and self.stage.house.settings.safe_state:
+            assert self.stage.service.safe.reason
         self.stage.resource.abandon_opens(client)
+        self.stage.run()
+
+    @rule(waits=st.booleans())
+    def make_safe(self, waits):
+        if waits:
+            self.safe.append(self.stage.start(self.stage.resource.make_safe("somebody said so")))
+        else:
+            self.stage.service.make_safe("a lock was forced")
+            self.stage.run()
+
+    @rule()
+    def forget_safety(self):
+        self.stage.resource.forget_safety(failed("COMMAND_ABORTED"))
         self.stage.run()
 
     # What time does.
@@ -244,6 +292,8 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: self.is_asked(pipe.Run))
     @rule(token=st.sampled_from(FAILURES), effect=st.sampled_from(Effect), dirty=st.booleans())
     def child_fails(self, token, effect, dirty):
+        if effect is Effect.NONE and self.stage.state is State.BUSY:
+            self.without_effect.add(self.child().running.ticket)
         self.child().fails(token, effect, dirty=dirty)
 
     @precondition(lambda self: self.is_asked(pipe.Run))
@@ -287,6 +337,8 @@ class Histories(RuleBasedStateMachine):
         elif trouble == "refuses" and self.is_asked(pipe.Open):
             self.child().refuses()
         elif trouble == "babbles" and self.child() is not None:
+            if self.child().is_occupied:
+                self.doubtful.add(self.child().runs[-1].ticket)
             self.child().babbles()
         elif trouble == "dies" and self.living():
             self.living()[0].dies()
@@ -398,13 +450,15 @@ class Histories(RuleBasedStateMachine):
             assert all(len(outcomes) == 1 for outcomes in self.events), "an event is never answered"
             assert all(lock.done() for lock in self.locks), "a lock is never answered"
             assert all(asked.done() for _, asked in self.aborts), "an abort is never answered"
+            assert all(asked.done() for asked in self.safe), "an operator is never answered"
+            assert not self.stage.service.safe.is_due
             assert self.stage.service.locks.describe() is None
             assert self.stage.state is State.CLOSED
             assert not self.clients or not self.sessions()
             assert self.stage.forgotten.count(self.stage.resource) <= 1
             assert not self.living()
         finally:
-            for opening in (*self.opens, *self.locks, *(asked for _, asked in self.aborts)):
+            for opening in (*self.opens, *self.locks, *self.safe, *(asked for _, asked in self.aborts)):
                 if opening.done() and not opening.cancelled():
                     opening.exception()
             self.stage.close()

@@ -58,6 +58,8 @@ RIGHT = {
     ],
     "deadline": [(0, 0.0), (60, 60.0), (0.5, 0.5)],
     "srq-poll": [(0, 0.0), (0.01, 0.01), (2, 2.0)],
+    "safe-state": [([], ()), (["OUTP OFF", "VOLT 0"], (b"OUTP OFF", b"VOLT 0")), (["µ"], ("µ".encode(),))],
+    "safe-at-stop": [(True, True), (False, False)],
 }
 
 #: key -> (value, what is said beside the value and what is accepted).
@@ -73,6 +75,9 @@ WRONG = {
     "hold": [(value, "") for value in ("", True, 1, ["print"], "*")] + [("(", "unterminated"), ("[[a]", "nested")],
     "deadline": [(value, "") for value in (-1, "60", True, float("inf"), float("nan"), [60])],
     "srq-poll": [(value, "") for value in (-0.1, 0.001, "0.1", True, False, float("inf"), float("nan"))],
+    "safe-state": [(value, "") for value in ("OUTP OFF", 0, True, [""], [" "], [1], [["OUTP OFF"]])]
+    + [(["OUTP OFF", "VOLT?"], "answer"), (["OUTP OFF\n"], "termination"), (["\0"], "termination")],
+    "safe-at-stop": [(value, "") for value in (0, 1, "true", "", None)],
 }
 
 NAME = "GPIB0::22::INSTR"

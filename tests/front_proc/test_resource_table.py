@@ -35,6 +35,8 @@ def test_resource_without_a_row_has_the_defaults():
         "hold": asdict(HoldRule(HoldKind.QUERY)),
         "deadline": 0.0,
         "srq_poll": 0.1,
+        "safe_state": (),
+        "safe_at_stop": False,
     }
 
 
@@ -105,6 +107,8 @@ def test_example_in_the_reference_means_what_it_says(tmp_path):
     assert (plain.deadline, plain.srq_poll) == (60, 0.1)
     assert plain.hold.answers(b"print(smua.measure.i())", 0) == 1
     assert plain.hold.answers(b"sprint()", 0) == 0
+    supply = rows.of("TCPIP::192.168.0.3::INSTR")
+    assert (supply.safe_state, supply.safe_at_stop) == ((b"OUTP OFF", b"VOLT 0"), True)
 
 
 VALUES = {
@@ -114,6 +118,8 @@ VALUES = {
     "hold": st.sampled_from(["query", "always", "print"]),
     "deadline": st.integers(0, 5),
     "srq-poll": st.integers(0, 5),
+    "safe-state": st.sampled_from([[], ["OUTP OFF"], ["OUTP OFF", "VOLT 0"]]),
+    "safe-at-stop": st.booleans(),
 }
 matches = st.sampled_from(["*", "GPIB*", "*::INSTR", "TCPIP*", VOLTMETER, VOLTMETER.lower(), SOURCE, SCOPE])
 some_rows = st.lists(

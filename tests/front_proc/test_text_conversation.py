@@ -10,11 +10,11 @@ import pytest
 from front_proc.limits import DEFAULTS as LIMITS
 from front_proc.rights import EVERYTHING
 from front_proc.sessions import Client
-from front_proc.text_conversation import READ_AHEAD, SILENCE, Conversation
+from front_proc.text_conversation import SILENCE, Conversation
 from pyvisa_daemon.errors import Failure
 from tests.front_proc.playbook import FakeAudit
 
-LINE_TIME = LIMITS.line_time
+LINE_TIME, READ_AHEAD = LIMITS.line_time, LIMITS.line_length + 2
 
 
 class FakeLine:

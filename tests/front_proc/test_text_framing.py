@@ -10,9 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from front_proc import text_framing
+from front_proc.limits import DEFAULTS as LIMITS
 from front_proc.text_commands import takes_block
 from front_proc.text_framing import (
-    LINE_LIMIT,
     Request,
     RequestReader,
     answer,
@@ -27,6 +27,7 @@ from front_proc.text_framing import (
 from pyvisa_daemon.errors import Failure
 
 VERB = b".#.write_binary "
+LINE_LIMIT = LIMITS.line_length
 
 line_bytes = st.binary(max_size=40).filter(lambda data: b"\n" not in data and not data.endswith(b"\r"))
 lines = line_bytes.filter(lambda line: not takes_block(line))
@@ -37,7 +38,7 @@ cuts = st.lists(st.integers(1, 12), min_size=1)
 
 def requests_of(chunks):
     """What a reader makes of `chunks`; ends with the Failure if framing is lost."""
-    reader, found = RequestReader(takes_block), []
+    reader, found = RequestReader(takes_block, LINE_LIMIT), []
     for chunk in chunks:
         reader.feed(chunk)
         try:
@@ -127,7 +128,7 @@ def test_line_that_comes_byte_by_byte_is_not_looked_at_anew_with_each():
         looked_at += len(head)
         return takes_block(head)
 
-    reader = RequestReader(counting)
+    reader = RequestReader(counting, LINE_LIMIT)
     line = VERB + b"x " * 2_000
     for byte in line:
         reader.feed(bytes([byte]))
@@ -149,7 +150,7 @@ def test_block_may_be_longer_than_a_line():
 @pytest.mark.parametrize("is_long", [False, True])
 def test_long_block_is_apart_from_its_line(is_long):
     """It is long, and nobody wants a copy."""
-    reader, block = RequestReader(takes_block), as_block(bytes(text_framing.PIECE_SIZE - 8 + is_long))
+    reader, block = RequestReader(takes_block, LINE_LIMIT), as_block(bytes(text_framing.PIECE_SIZE - 8 + is_long))
     reader.feed(VERB + b"D " + block + b"\r\n.#.ping\n")
     request = reader.next()
     assert request.terminator == b"\r\n"
@@ -177,7 +178,7 @@ def test_other_commands_take_no_block():
 @given(st.binary(max_size=30))
 def test_what_is_not_terminated_is_kept_as_it_is(data):
     """It may be accepted as a request after a silence."""
-    reader = RequestReader(takes_block)
+    reader = RequestReader(takes_block, LINE_LIMIT)
     data = b".#.ping" + data.replace(b"\n", b"")
     reader.feed(data)
     assert reader.next() is None
