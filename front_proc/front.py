@@ -13,11 +13,12 @@ from pathlib import Path
 from resource import RLIMIT_NOFILE, getrlimit
 
 from front_proc.admission import Admission, is_short
-from front_proc.audit import Audit, LogWriter
+from front_proc.audit import Audit
 from front_proc.breaker import Breaker
 from front_proc.child import ChildProcess
 from front_proc.discovery import Discovery, search_all
 from front_proc.lifecycle import Event, State
+from front_proc.log_writer import LogWriter
 from front_proc.pool import Pool
 from front_proc.resource import Resource
 from front_proc.resource_settings import EffectiveSettings, ResourceSettings

@@ -23,6 +23,7 @@ def describe(front: Front) -> dict[str, Any]:
         "clients": len(front.clients),
         "resources": [_describe(resource) for _, resource in sorted(front.resources.items())],
         "state": front.state.value,
+        "audit": front.audit.describe(),
     }
 
 

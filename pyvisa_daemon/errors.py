@@ -89,6 +89,7 @@ def _rows() -> dict[str, ErrorKind]:
         ("TOO_MANY_CLIENTS", "VI_ERROR_ALLOC", "the daemon serves as many clients as it may"),
         ("SHUTTING_DOWN", "VI_ERROR_CONN_LOST", "the daemon is stopping, or drains"),
         ("FORBIDDEN", "VI_ERROR_RSRC_BUSY", "this client may not do that"),
+        ("NO_RECORD", "VI_ERROR_FILE_IO", "the audit log cannot be written, and such a message needs a record"),
         ("START_FAILED", "VI_ERROR_SYSTEM_ERROR", "no process could be started for the instrument"),
         ("INTERNAL_ERROR", "VI_ERROR_SYSTEM_ERROR", "a fault of the daemon's own; its log has the details"),
     ]
