@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from client.choice import hosts_for
+from client.log_command import log
 from client.text_socket import SocketManager, TCPVisaSocket
 from pyvisa_daemon import hosts, wire
 from pyvisa_daemon.errors import NOT_FOUND, Failure
@@ -51,6 +52,7 @@ Examples:
   instruments list
   instruments --host labpc status
   instruments query TCPIP::192.168.1.189::INSTR '*IDN?'
+  instruments log --since 2h --outcome failed
   instruments simulate --fault 'late on=MEAS* every=10 seconds=3'
 
 \b
@@ -206,6 +208,9 @@ def simulate(
         _end(WRONG_USAGE, str(error))
     except (SimulationError, JournalError) as error:
         _end(REFUSED, str(error))
+
+
+main.add_command(log)
 
 
 def _cell(value: object) -> str:

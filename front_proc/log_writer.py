@@ -133,7 +133,7 @@ class LogWriter:
 
     def tell_anchor(self, file: Path) -> None:
         """How far the chain is, where it is not kept: what is cut off the end of `file` later can be missed then."""
-        if self.chain is not None:
+        if self.chain is not None and self.chain.seq:
             self._tell("anchor", {"file": str(file), "seq": self.chain.seq, "head": self.chain.head})
 
     def _opened(self) -> LogFile:
