@@ -108,7 +108,9 @@ def _key_in(file: Path) -> bytes:
     """The whole file, newline and all."""
     where = f"--audit-key-file {file}"
     try:
-        if file.stat().st_mode & 0o077:
+        found = file.stat()
+        # What belongs to root an administrator has handed on, as systemd does with credentials: by a group, or an ACL.
+        if found.st_mode & (0o027 if found.st_uid == 0 else 0o077):
             raise SettingsError(f"{where}: others than its owner may use it; chmod 600 {file}")
         key = file.read_bytes()
     except OSError as error:

@@ -314,9 +314,10 @@ def test_key_file_is_the_owner_s_only_and_long_enough(file, tmp_path):
     with pytest.raises(SettingsError, match="No such file"):
         opened()
     key.write_bytes(KEY)
-    key.chmod(0o640)
-    with pytest.raises(SettingsError, match="chmod 600"):
-        opened()
+    for mode in (0o604, 0o660, 0o644):
+        key.chmod(mode)
+        with pytest.raises(SettingsError, match="chmod 600"):
+            opened()
     key.chmod(0o600)
     opened()
     key.write_bytes(KEY[:31])
