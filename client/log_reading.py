@@ -4,7 +4,6 @@ Runs in the user's process, for `client.log_command`. To add a form: a method of
 """
 
 import csv
-import io
 import socket
 import sys
 from collections import deque
@@ -124,7 +123,17 @@ class Output:
         return line.content
 
 
+class _Row:
+    """A file for csv: what was written to it last."""
+
+    def write(self, text: str) -> None:
+        self.text = text
+
+
+_row = _Row()
+_writer = csv.writer(_row, lineterminator="")
+
+
 def _comma_separated(row: list[str]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(row)
-    return text.getvalue()
+    _writer.writerow(row)
+    return _row.text

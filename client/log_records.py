@@ -22,6 +22,7 @@ COLUMNS = (
     *("waited_ms", "ran_ms", "bytes", "error", "pid", "death", "process", "wait_s", "lost"),
 )
 OTHERS = "others"
+_IN_COLUMNS = frozenset({*COLUMNS, "prev"})
 
 #: What has a column of its own in the lines for people, or is no news to them.
 _OWN_PLACE = frozenset(
@@ -107,6 +108,8 @@ def record_of(line: bytes) -> Record | None:
 def plain(value: object) -> str:
     """A value as text on one line, in which nothing is left that a terminal would obey."""
     text = value if isinstance(value, str) else json.dumps(value)
+    if text.isprintable():
+        return text
     return "".join(letter if letter.isprintable() else _escaped(letter) for letter in text)
 
 
@@ -155,7 +158,7 @@ def _rest(record: Record) -> str:
 
 def cells(record: Record) -> list[str]:
     """A record's row in the CSV."""
-    others = {key: value for key, value in record.items() if key not in COLUMNS and key != "prev"}
+    others = {key: value for key, value in record.items() if key not in _IN_COLUMNS}
     row = [_cell(record.get(name)) for name in COLUMNS]
     return [*row, plain(json.dumps(others)) if others else ""]
 
@@ -164,5 +167,7 @@ def _cell(value: object) -> str:
     """Text that a spreadsheet would take for a formula has an apostrophe in front."""
     if value is None:
         return ""
+    if isinstance(value, int | float):
+        return str(value)
     text = plain(value)
     return f"'{text}" if isinstance(value, str) and text.startswith(_FORMULA) else text

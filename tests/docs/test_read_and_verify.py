@@ -71,7 +71,7 @@ def test_commands_of_the_page_run(place):
             assert (done.returncode, done.stderr) == (0, ""), command
             if "verify" in command:
                 assert done.stdout.startswith("sound: "), command
-    assert "query *IDN?" in run("instruments log --last 20", place).stdout
+    assert "query *IDN?" in run("instruments log --event command --last 20", place).stdout
 
 
 def test_settings_of_the_page_are_accepted(tmp_path):
