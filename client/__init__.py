@@ -8,6 +8,7 @@ opened is PyVISA's own object in either case. Reading tour:
     text_socket        the text protocol, a method for each command
     text_connection    under it: one request, one reply
     command            `instruments`, for people at a terminal
+    log_*              `instruments log`: an audit log read, and verified
 """
 
 import sys

@@ -111,6 +111,8 @@ def status(as_json: bool) -> None:
             f"daemon at {socket.address}: version {said['version']}, pid {said['pid']}, "
             f"up {said['uptime_s']:.0f} s, {said['clients']} clients"
         )
+        if said.get("audit", {}).get("failing"):
+            click.echo(f"its audit log cannot be written: {said['audit']['file']}")
         rows = [[_cell(resource.get(column)) for column in _COLUMNS] for resource in said["resources"]]
         if rows:
             _print_table([list(_COLUMNS), *rows])

@@ -17,6 +17,7 @@ from front_proc.log_writer import LogWriter
 from front_proc.setting_values import SettingsError
 from front_proc.settings import Settings
 from pyvisa_daemon.audit_chain import KEY_SIZE, Chain, digest_with
+from pyvisa_daemon.errors import Failure
 
 #: event -> what it tells. The reference page is checked against this.
 EVENTS = {
@@ -74,6 +75,11 @@ class Audit:
     def is_failing(self) -> bool:
         """Can the file not be written now? Then what needs a record is refused with NO_RECORD."""
         return self._writer.is_failing
+
+    def no_record(self) -> Failure:
+        """What a message is refused with that must have a record while there can be none."""
+        text = f"{self._writer.path} cannot be written, and this message may not be sent without a record; make room"
+        return Failure("NO_RECORD", f"{text}, then repeat it")
 
     def describe(self) -> dict[str, Any]:
         """How it is, for `status`: `head` is the digest of the line `seq`, the last one that is written."""

@@ -104,7 +104,8 @@ class LogWriter:
         """Is it unlikely that what is put now will be in the file?"""
         since = self._writing_since
         is_stalled = since > 0 and time.monotonic() - since > STALL_TIME
-        return self._has_failed or is_stalled or self._records.qsize() >= QUEUE_HIGH
+        is_behind = self._records.qsize() >= QUEUE_HIGH
+        return self._has_failed or is_stalled or is_behind or not self._thread.is_alive()
 
     def put(self, event: str, fields: Fields) -> None:
         """One record, stamped now."""
@@ -224,9 +225,10 @@ class LogWriter:
             return
         try:
             self._rotate(self._real_path)
-        except OSError as error:
+        except (OSError, ValueError, OverflowError) as error:  # the latter two: a time that no calendar has
             self._no_rotation_before = time.monotonic() + ROTATION_RETRY_TIME
-            self._tell("trouble", {"error": f"{self.path} cannot be rotated, and grows: {error.strerror}"})
+            reason = getattr(error, "strerror", None) or error
+            self._tell("trouble", {"error": f"{self.path} cannot be rotated, and grows: {reason}"})
 
     def _rotate(self, path: Path) -> None:
         renamed = rotate(path, self._rotation) if self._file.is_at(path) else path

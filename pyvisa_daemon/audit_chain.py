@@ -100,14 +100,21 @@ def rotated_name(name: str, now: float, others: Iterable[str]) -> str:
     """What the log `name` is called from now on: later than all the others, though the clock was set back."""
     moment = datetime.fromtimestamp(now, UTC)
     for other in rotated(name, others)[-1:]:
-        last = datetime.strptime(other.removeprefix(f"{name}."), _STAMP).replace(tzinfo=UTC)
-        moment = max(moment, last + timedelta(microseconds=1))
+        last = _moment_of(other.removeprefix(f"{name}."))
+        moment = max(moment, last + timedelta(microseconds=1)) if last is not None else moment
     return f"{name}.{moment:{_STAMP}}"
 
 
 def rotated(name: str, others: Iterable[str]) -> list[str]:
     """Those of the file names that are rotated ones of the log `name`, oldest first."""
     begin = f"{name}."
-    return sorted(
-        other for other in others if other.startswith(begin) and _STAMPED.fullmatch(other.removeprefix(begin))
-    )
+    return sorted(other for other in others if other.startswith(begin) and _moment_of(other.removeprefix(begin)))
+
+
+def _moment_of(stamp: str) -> datetime | None:
+    if _STAMPED.fullmatch(stamp) is None:
+        return None
+    try:
+        return datetime.strptime(stamp, _STAMP).replace(tzinfo=UTC)
+    except ValueError:  # a month that no calendar has, say
+        return None

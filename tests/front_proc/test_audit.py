@@ -235,6 +235,18 @@ def test_log_that_cannot_be_rotated_grows_and_says_so_once(file, told, monkeypat
     assert "cannot be rotated, and grows: Operation not permitted" in trouble
 
 
+def test_log_is_written_on_when_the_clock_is_out_of_its_mind(file, told, monkeypatch):
+    """There is no name for such a moment."""
+    monkeypatch.setattr("front_proc.log_file.time.time", lambda: 1e18)
+    writer = LogWriter(file, rotation=Rotation(size=10_000), tell=lambda event, fields: told.append(event))
+    writer._records.put((1e9, "command", {"text": "x" * 9000}))
+    wait_until(lambda: file.stat().st_size > 9000)
+    writer._records.put((1e9, "command", {"text": "x" * 9000}))
+    wait_until(lambda: file.stat().st_size > 18000)
+    assert told == ["trouble"]
+    writer.close()
+
+
 def test_log_that_somebody_else_has_renamed_is_not_renamed_again(file):
     """Before the signal came: the daemon goes on in a new file at its next rotation."""
     audit = Audit(file, rotation=Rotation(size=20_000))
@@ -273,6 +285,7 @@ def test_audit_is_failing_while_its_file_cannot_be_written(file, monkeypatch):
     audit.record("command", number=1)
     wait_until(lambda: audit.is_failing)
     assert audit.describe()["failing"] is True
+    assert str(audit.no_record()).startswith(f"NO_RECORD effect=none: {file} cannot be written")
     file.unlink()
     audit.reopen().result(DEADLINE)
     wait_until(lambda: not audit.is_failing)

@@ -93,5 +93,6 @@ def test_rotated_files_sort_in_the_order_of_rotation_whatever_the_clock_does(mom
 def test_rotated_files_are_the_daemon_s_own_only():
     """What others have made beside the log is neither read nor deleted."""
     others = ["audit.jsonl", "audit.jsonl.1", "audit.jsonl.gz", "audit.jsonl.20261123T120000.250000Z.gz", "x"]
+    others.append("audit.jsonl.20261399T120000.250000Z")
     own = "audit.jsonl.20261123T120000.250000Z"
     assert rotated("audit.jsonl", [*others, own, "other.jsonl.20261123T120000.250000Z"]) == [own]
