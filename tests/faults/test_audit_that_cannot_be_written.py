@@ -46,6 +46,7 @@ def test_full_disk_costs_records_but_no_command_and_is_told(make_bench, tmp_path
         bench = make_bench(settings={"audit-log": str(file)})
         client = bench.client(bench.tcp().resource)
         asks(client, range(100))
+        wait_until(lambda: "ECHO? 99" in file.read_text(), what="what was asked before")
         disk.fill(bench.daemon.pid, file)
         asks(client, range(100, 400))
         wait_until(lambda: audit(bench)["failing"], what="the log to fail")
