@@ -5,7 +5,7 @@ wall, for those who record should not have it in their fields in the first place
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,7 +20,7 @@ _TOKEN = re.compile(rb"pvd_[A-Za-z0-9_-]{16,}")
 _HIDDEN = b"pvd_***"
 
 
-def _json(record: dict[str, Any], **_: Any) -> bytes:
+def _as_json(_: Any, __: str, record: MutableMapping[str, Any]) -> bytes:
     return msgspec.json.encode(record)
 
 
@@ -40,9 +40,7 @@ class LogLines:
         self._lines = gathered.lines
         self._second, self._text_of_second = -1, ""
         # When and what come first in the line, for those who read it: what is bound keeps its place.
-        self._logger = structlog.wrap_logger(
-            gathered, processors=[structlog.processors.JSONRenderer(serializer=_json)]
-        ).bind(time="", event="")
+        self._logger = structlog.wrap_logger(gathered, processors=[_as_json]).bind(time="", event="")
 
     def __len__(self) -> int:
         return len(self._lines)
