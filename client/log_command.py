@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from client.log_files import LOOK_TIME, Followed, lines
-from client.log_reading import Output, Reading, Source, files_here, unreadable
+from client.log_reading import Output, Reading, Source, log_here, unreadable
 from client.log_records import Filter, moment
 from client.log_verification import Verification
 from pyvisa_daemon.audit_chain import KEY_SIZE
@@ -93,23 +93,27 @@ def show(files: tuple[Path, ...], last: int | None, follow: bool, form: str | No
     rotated files beside it. Several files are read in the order given; .gz files are unpacked.
     """
     wanted = {key: value for key, value in wanted.items() if value is not None}
-    named = list(files) or files_here(wanted.get("since", ""))
     if follow and last is None and "since" not in wanted:
         last = _BEGIN_WITH
     reading = Reading(Filter(**wanted))
     output = Output(form)
     try:
         with contextlib.ExitStack() as afterwards:
-            followed = afterwards.enter_context(contextlib.closing(Followed(named.pop()))) if follow else None
+            named, written = (list(files), None) if files else log_here(wanted.get("since", ""))
+            if follow and written is None:
+                written = Followed(named.pop())
             sources: list[Source] = [partial(lines, file) for file in named]
-            output.show(reading.records([*sources, followed.news] if followed is not None else sources, last))
-            while followed is not None:
+            if written is not None:
+                afterwards.callback(written.close)
+                sources.append(written.news)
+            output.show(reading.records(sources, last))
+            while follow and written is not None:
                 time.sleep(LOOK_TIME)
-                output.show(reading.records([followed.news], None))
+                output.show(reading.records([written.news], None))
     except KeyboardInterrupt:
         pass
-    except BrokenPipeError:
-        raise  # whoever reads our output has enough; click ends quietly
+    except ConnectionError:
+        raise  # there is no daemon; or whoever reads our output has enough
     except (OSError, EOFError) as error:
         raise click.UsageError(unreadable(error)) from error
     finally:

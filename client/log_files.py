@@ -81,6 +81,10 @@ class Followed:
     def close(self) -> None:
         self._stream.close()
 
+    def is_at(self, file: Path) -> bool:
+        """Is the file that is read, or was at first, called so by now?"""
+        return os.path.samestat(file.stat(), os.fstat(self._stream.fileno()))
+
     def news(self) -> Iterator[Line]:
         """The whole lines that have come since. Raises OSError."""
         yield from self._read()

@@ -8,11 +8,12 @@ import socket
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import click
 
-from client.log_files import Line, with_rotated
+from client.log_files import Followed, Line, with_rotated
 from client.log_records import COLUMNS, OTHERS, Filter, Lines, Record, cells, record_of
 from client.text_socket import SocketManager
 
@@ -26,8 +27,11 @@ def unreadable(error: OSError | EOFError) -> str:
     return f"{name} cannot be read: {getattr(error, 'strerror', None) or error}{hint}"
 
 
-def files_here(since: str) -> list[Path]:
-    """The files of the log of the first live daemon, without those that were rotated before `since`."""
+def log_here(since: str) -> tuple[list[Path], Followed]:
+    """The log of the first live daemon: its rotated files, but those of before `since`, and what is being written.
+
+    That is opened first: so nothing is missing if it is rotated by the time that the others have been read.
+    """
     with SocketManager().open_socket() as connection:
         said = connection.status().get("audit")
         address = connection.address
@@ -39,11 +43,12 @@ def files_here(since: str) -> list[Path]:
             f"the daemon at {address} runs on another machine, and its log is {file} there: run this command there"
         )
     try:
-        rotated = with_rotated(file)[:-1]
+        written = Followed(file)
+        rotated = list(takewhile(lambda one: not written.is_at(one), with_rotated(file)[:-1]))
     except OSError as error:
         raise click.UsageError(unreadable(error)) from error
     compact = since.replace("-", "").replace(":", "")
-    return [*(one for one in rotated if one.name.removeprefix(f"{file.name}.") >= compact), file]
+    return [one for one in rotated if one.name.removeprefix(f"{file.name}.") >= compact], written
 
 
 def _is_here(host: str) -> bool:

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 from click.testing import CliRunner, Result
@@ -157,11 +159,26 @@ def test_log_without_a_file_is_that_of_the_daemon_with_what_was_rotated(daemon_f
         for number in range(100):
             client.ask(f".#.nonsense{number}")
     daemon.wait_for_audit(event="disconnect")
-    assert len(with_rotated(daemon.run_dir / "audit.jsonl")) > 2
+    assert len(with_rotated(daemon.run_dir / "audit.jsonl")) > 1
     result = instruments("--host", daemon.address, "log", "--outcome", "UNKNOWN_COMMAND")
     assert result.exit_code == 0
     said = [word for line in result.stdout.splitlines() for word in line.split() if "nonsense" in word]
     assert said == [f".#.nonsense{number}" for number in range(100)]
+
+
+def test_log_lacks_nothing_that_is_rotated_while_it_is_read(file: Path, monkeypatch) -> None:
+    """What is written is opened before the names of the others are looked at."""
+    said = {"file": str(file)}
+    connection = MagicMock(address=SimpleNamespace(host="127.0.0.1"), status=lambda: {"audit": said})
+    connection.__enter__.return_value = connection
+    monkeypatch.setattr("client.log_reading.SocketManager.open_socket", lambda _: connection)
+
+    def looked_at_late(log: Path) -> list[Path]:
+        record(file, range(100, 1000), rotation=Rotation(size=20_000))
+        return with_rotated(log)
+
+    monkeypatch.setattr("client.log_reading.with_rotated", looked_at_late)
+    assert numbers(instruments("log")) == list(range(1000))
 
 
 def test_log_of_a_daemon_that_cannot_be_read_here_says_what_to_do(daemon: Daemon, monkeypatch) -> None:
