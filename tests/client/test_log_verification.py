@@ -29,7 +29,7 @@ def places(findings):
     return {line for found in findings for line in range(found.line, found.line + found.lines)}
 
 
-@pytest.mark.parametrize("key", [b"", KEY])
+@pytest.mark.parametrize("key", [b"", KEY], ids=["no key", "key"])
 @pytest.mark.parametrize("count", [1, 2, 200])
 def test_log_is_sound_when_nobody_has_touched_it(key, count):
     """And its head is the daemon's."""
