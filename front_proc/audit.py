@@ -4,7 +4,7 @@ Runs in the front. `log_writer` writes it in a thread of its own, so that whoeve
 each line is a link of a chain (`pyvisa_daemon.audit_chain`), so that no line can be changed, removed or put in between
 unseen. `instruments log` reads it, and `instruments log verify` checks it.
 
-Events: EVENTS. To add one: a row there and a call of `Audit.record`.
+Events: EVENTS. To add one: a row there and a call of `Audit.record`. No field may be called `seq` or `prev`.
 """
 
 from collections.abc import Callable

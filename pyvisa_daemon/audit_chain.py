@@ -68,7 +68,10 @@ class Chain:
     head: str = BEGINNING
 
     def linked(self, records: Iterable[bytes]) -> tuple[list[bytes], Self]:
-        """Records, each an object of JSON, as lines of the log without newlines; and the chain's new end."""
+        """Records, each an object of JSON, as lines of the log without newlines; and the chain's new end.
+
+        No record has a `seq` or a `prev` of its own.
+        """
         digest, seq, head = self.digest, self.seq, self.head
         lines = []
         for record in records:
