@@ -13,6 +13,7 @@ import click
 
 from client import lock_command
 from client.choice import hosts_for
+from client.log_command import log
 from client.text_socket import SocketManager, TCPVisaSocket
 from client.token_command import token
 from pyvisa_daemon import hosts, wire
@@ -53,6 +54,7 @@ Examples:
   instruments list
   instruments --host labpc status
   instruments query TCPIP::192.168.1.189::INSTR '*IDN?'
+  instruments log --since 2h --outcome failed
   instruments simulate --fault 'late on=MEAS* every=10 seconds=3'
   instruments token alice --role use
 
@@ -117,6 +119,8 @@ def status(as_json: bool, has_clients: bool) -> None:
         )
         for resource in said["resources"]:
             resource["lock"] = lock_command.lock_cell(resource["lock"])
+        if said.get("audit", {}).get("failing"):
+            click.echo(f"its audit log cannot be written: {said['audit']['file']}")
         rows = [[_cell(resource.get(column)) for column in _COLUMNS] for resource in said["resources"]]
         if rows:
             _print_table([list(_COLUMNS), *rows])
@@ -218,7 +222,7 @@ def simulate(
         _end(REFUSED, str(error))
 
 
-for each in (lock_command.lock_, lock_command.unlock, lock_command.kick, token):
+for each in (lock_command.lock_, lock_command.unlock, lock_command.kick, token, log):
     main.add_command(each)
 
 

@@ -38,7 +38,7 @@ from front_proc import (  # noqa: E402
     token_file,
     wire_conversation,
 )
-from pyvisa_daemon import errors, wire  # noqa: E402
+from pyvisa_daemon import audit_chain, errors, wire  # noqa: E402
 
 Row = tuple[str | None, ...]
 
@@ -218,7 +218,20 @@ def all_limits() -> Callable[[str], str]:
 
 def audit_events() -> Callable[[str], str]:
     rows = [(code(event), meaning, None) for event, meaning in audit.EVENTS.items()]
-    return table(("event", "what it tells", "fields behind `time` and `event`"), rows)
+    return table(("event", "what it tells", "fields between `time`, `event` and `seq`, `prev`"), rows)
+
+
+def audit_examples() -> Callable[[str], str]:
+    """The page's own records, as a log of its own: a line that was put in or changed becomes a link of the chain."""
+
+    def fill(block: str) -> str:
+        records = [msgspec.json.decode(line) for line in block.splitlines() if line.startswith("{")]
+        plain = [{key: value for key, value in row.items() if key not in ("seq", "prev")} for row in records]
+        chain = audit_chain.Chain(audit_chain.digest_with(b""))
+        lines, _ = chain.linked(msgspec.json.encode(row) for row in plain)
+        return "```json\n" + b"".join(line + b"\n" for line in lines).decode() + "```\n"
+
+    return fill
 
 
 # VISA functions.
@@ -372,6 +385,7 @@ TABLES: dict[str, Callable[[], Callable[[str], str]]] = {
     "resource-settings": resource_keys,
     "limits": all_limits,
     "audit-events": audit_events,
+    "audit-examples": audit_examples,
     "fault-kinds": fault_kinds,
     "fault-keys": fault_keys,
     "functions-passed": passed_functions,

@@ -12,4 +12,5 @@ keeper, lifecycle, child, pool  the instrument's process: deadlines, the table o
 breaker, limits, house          when it is started again; how long what may take; the borders between these rooms
 demo                            the bundled bench of `--demo`
 discovery, status, audit        what is there, how it is, what happened
+log_*                           the thread that writes a log; records as lines; the file and its rotation
 """

@@ -1,29 +1,23 @@
-"""The audit log and the daemon's own log: structlog's JSON lines, written by a thread of their own.
+"""The audit log: what happened, for the record.
 
-Runs in the front. A record costs the event loop one append to a queue; a full disk or a stalled file can neither fail
-nor delay a request. Records that find the queue full are counted and the gap itself is recorded.
-The writer gathers what comes within a few milliseconds: were it woken by each record, it would take the interpreter's
-lock from the event loop in the middle of every command.
-To rotate a file it is renamed, and then comes `reopen`: what was put before goes to the old one, what follows to a new.
+Runs in the front. `log_writer` writes it in a thread of its own, so that whoever records something waits for nothing;
+each line is a link of a chain (`pyvisa_daemon.audit_chain`), so that no line can be changed, removed or put in between
+unseen. `instruments log` reads it, and `instruments log verify` checks it.
 
-Events of the audit: EVENTS. To add one: a row there and a call of `Audit.record`.
+Events: EVENTS. To add one: a row there and a call of `Audit.record`. No field may be called `seq` or `prev`.
 """
 
-import contextlib
-import errno
-import io
-import os
-import queue
-import threading
-import time
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
-import structlog
+from front_proc.log_file import Rotation
+from front_proc.log_writer import LogWriter
+from front_proc.setting_values import SettingsError
+from front_proc.settings import Settings
+from pyvisa_daemon.audit_chain import KEY_SIZE, Chain, digest_with
+from pyvisa_daemon.errors import Failure
 
 #: event -> what it tells. The reference page is checked against this.
 EVENTS = {
@@ -54,200 +48,24 @@ EVENTS = {
     "gap": "records were lost because the writer fell behind or could not write",
 }
 
-#: Records waiting for the writer at most.
-QUEUE_LIMIT = 100_000
-
-#: Seconds in which the writer lets records gather, and how many it makes lines of before the event loop has a turn.
-GATHER_TIME = 0.005
-BATCH = 64
-
-
-#: What a record tells, or what gives it: the writer's thread then asks for it, some milliseconds later.
-Fields = dict[str, Any] | Callable[[], dict[str, Any]]
-
-#: When, what, and all else.
-_Record = tuple[float, str, Fields]
-
-
-def _moment_first(_: Any, __: str, record: MutableMapping[str, Any]) -> dict[str, Any]:
-    """When and what come first in the line, for those who read it."""
-    return {"time": record.pop("time"), "event": record.pop("event"), **record}
-
-
-def _json(record: dict[str, Any], **_: Any) -> bytes:
-    return msgspec.json.encode(record)
-
-
-class _WholeLines(io.FileIO):
-    """A file that takes lines whole or not at all: a full disk leaves none torn, and none for later."""
-
-    def write(self, lines: Any) -> int:
-        """All of `lines`. Raises OSError."""
-        begin = os.fstat(self.fileno()).st_size
-        left = memoryview(lines)
-        try:
-            while left:
-                left = left[super().write(left) or 0 :]
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self.fileno(), begin)
-            raise
-        return len(lines)
-
-
-class _Lines:
-    """Records as structlog's JSON lines, on their way to a file."""
-
-    def __init__(self) -> None:
-        self._text = io.BytesIO()
-        self._count = 0
-        self._second, self._text_of_second = -1, ""
-        self._logger = structlog.wrap_logger(
-            structlog.BytesLogger(self._text),
-            processors=[_moment_first, structlog.processors.JSONRenderer(serializer=_json)],
-        ).bind()
-
-    def __len__(self) -> int:
-        return self._count
-
-    def _stamp(self, moment: float) -> str:
-        """Seconds of the epoch as RFC 3339 has them: most are of the same second as those before."""
-        second, microsecond = divmod(int(moment * 1e6), 10**6)
-        if second != self._second:
-            self._second, self._text_of_second = second, f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}"
-        return f"{self._text_of_second}.{microsecond:06d}Z"
-
-    def add(self, moment: float, event: str, fields: Fields) -> bool:
-        """One more. False if that cannot be: a field that JSON does not know, a time that no calendar has."""
-        try:
-            self._logger.msg(event, time=self._stamp(moment), **(fields() if callable(fields) else fields))
-        except Exception:  # whoever gives the fields may do anything: it costs this record, not the writer
-            return False
-        self._count += 1
-        return True
-
-    def take(self) -> bytes:
-        """All of them, which are no longer here."""
-        text = self._text.getvalue()
-        self._text.seek(0)
-        self._text.truncate()
-        self._count = 0
-        return text
-
-
-class LogWriter:
-    """A file that a thread writes: `put` never blocks and never fails."""
-
-    def __init__(self, file: Path, followers: Sequence[int] = ()) -> None:
-        """Open `file` for appending, readable by its owner only. Raises OSError.
-
-        `followers` are file descriptors that are to lead to the file as well: a daemon's stdout and stderr.
-        """
-        self.path = file
-        self._followers = followers
-        self._take(self._opened())
-        #: One for good: structlog keeps a lock for each that it was ever given.
-        self._lines = _Lines()
-        self._records: queue.SimpleQueue[_Record | Future[None] | None] = queue.SimpleQueue()
-        #: Records that found the queue full, ever; those that came to the writer and no further; those told.
-        self._dropped = 0
-        self._unwritten = 0
-        self._told = 0
-        self._thread = threading.Thread(target=self._write, name=f"writer of {file.name}", daemon=True)
-        self._thread.start()
-
-    def put(self, event: str, fields: Fields) -> None:
-        """One record, stamped now."""
-        if self._records.qsize() >= QUEUE_LIMIT:
-            self._dropped += 1
-        else:
-            self._records.put((time.time(), event, fields))
-
-    def reopen(self) -> Future[None]:
-        """Go on in a file of the same name, which may be a new one by now; the future says when that is done.
-
-        It raises OSError if the file cannot be opened, or the writer is too far behind; the old one is then kept.
-        """
-        done: Future[None] = Future()
-        done.set_running_or_notify_cancel()  # whoever waits may give up, and the writer will still answer
-        if self._records.qsize() >= QUEUE_LIMIT:
-            done.set_exception(OSError(errno.ENOBUFS, "its writer is too far behind", str(self.path)))
-        else:
-            self._records.put(done)
-        return done
-
-    def close(self, limit: float = 2.0) -> None:
-        """Write what waits, for `limit` seconds at most."""
-        self._records.put(None)
-        self._thread.join(limit)
-
-    def _opened(self) -> _WholeLines:
-        self.path.touch(mode=0o600, exist_ok=True)
-        return _WholeLines(self.path, "ab")
-
-    def _take(self, file: _WholeLines) -> None:
-        self._file = file
-        for descriptor in self._followers:
-            os.dup2(file.fileno(), descriptor)
-
-    def _write(self) -> None:
-        try:
-            is_over = False
-            while not is_over:
-                record = self._records.get()
-                time.sleep(GATHER_TIME)
-                is_over = self._write_from(record)
-        finally:
-            self._file.close()
-
-    def _write_from(self, record: _Record | Future[None] | None) -> bool:
-        """Write all that waits, of which `record` is the first. Is it the end?"""
-        lines = self._lines
-        while record is not None:
-            if isinstance(record, Future):
-                self._write_all()
-                self._change_file(record)
-            elif not lines.add(*record):
-                self._unwritten += 1
-            if len(lines) >= BATCH:
-                self._write_all()
-            try:
-                record = self._records.get_nowait()
-            except queue.Empty:
-                break
-        self._write_all()
-        return record is None
-
-    def _change_file(self, done: Future[None]) -> None:
-        try:
-            file = self._opened()
-        except OSError as error:
-            done.set_exception(error)
-            return
-        self._file.close()
-        self._take(file)
-        done.set_result(None)
-
-    def _write_all(self) -> None:
-        """What was gathered: into the file, or it is lost like what found the queue full."""
-        count, text = len(self._lines), self._lines.take()
-        told, lost = self._told, self._dropped + self._unwritten
-        if lost > told and self._lines.add(time.time(), "gap", {"lost": lost - told}):
-            told, text = lost, self._lines.take() + text
-        try:
-            self._file.write(text)
-        except OSError:
-            self._unwritten += count
-        else:
-            self._told = told
+_DAY = 86400.0
 
 
 class Audit:
     """What happened, for the record."""
 
-    def __init__(self, file: Path) -> None:
-        """Raises OSError."""
-        self._writer = LogWriter(file)
+    def __init__(
+        self,
+        file: Path,
+        *,
+        key: bytes = b"",
+        rotation: Rotation | None = None,
+        tell: Callable[[str, dict[str, Any]], None] = lambda event, fields: None,
+    ) -> None:
+        """Its chain goes on where it ended. `tell` puts anchors and troubles where they are kept. Raises OSError."""
+        chain = Chain(digest_with(key))
+        self._writer = LogWriter(file, chain=chain, rotation=rotation or Rotation(), tell=tell)
+        self._writer.tell_anchor(file)
 
     def record(self, event: str, **fields: Any) -> None:
         """One line. `event` is a row of EVENTS."""
@@ -259,6 +77,28 @@ class Audit:
         assert event in EVENTS, event
         self._writer.put(event, fields)
 
+    @property
+    def is_failing(self) -> bool:
+        """Can the file not be written now? Then what needs a record is refused with NO_RECORD."""
+        return self._writer.is_failing
+
+    def no_record(self) -> Failure:
+        """What a message is refused with that must have a record while there can be none."""
+        text = f"{self._writer.path} cannot be written, and this message may not be sent without a record; make room"
+        return Failure("NO_RECORD", f"{text}, then repeat it")
+
+    def describe(self) -> dict[str, Any]:
+        """How it is, for `status`: `head` is the digest of the line `seq`, the last one that is written."""
+        writer, chain = self._writer, self._writer.chain
+        assert chain is not None
+        return {
+            "file": str(writer.path),
+            "seq": chain.seq,
+            "head": chain.head,
+            "behind": writer.behind,
+            "failing": writer.is_failing,
+        }
+
     def reopen(self) -> Future[None]:
         """As `LogWriter.reopen`."""
         return self._writer.reopen()
@@ -266,3 +106,27 @@ class Audit:
     def close(self) -> None:
         """Flush, bounded."""
         self._writer.close()
+        self._writer.tell_anchor(self._writer.path)
+
+
+def open_audit(settings: Settings, tell: Callable[[str, dict[str, Any]], None]) -> Audit:
+    """The audit log as it is set. Raises OSError, and SettingsError for a key that is none."""
+    key = b"" if settings.audit_key_file is None else _key_in(settings.audit_key_file)
+    rotation = Rotation(settings.audit_rotate_size, settings.audit_rotate_age * _DAY, settings.audit_keep)
+    return Audit(settings.audit_file, key=key, rotation=rotation, tell=tell)
+
+
+def _key_in(file: Path) -> bytes:
+    """The whole file, newline and all."""
+    where = f"--audit-key-file {file}"
+    try:
+        found = file.stat()
+        # What belongs to root an administrator has handed on, as systemd does with credentials: by a group, or an ACL.
+        if found.st_mode & (0o027 if found.st_uid == 0 else 0o077):
+            raise SettingsError(f"{where}: others than its owner may use it; chmod 600 {file}")
+        key = file.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{where}: {error.strerror}") from error
+    if len(key) < KEY_SIZE:
+        raise SettingsError(f"{where}: has {len(key)} bytes; a key has {KEY_SIZE} or more, all of them random")
+    return key

@@ -208,14 +208,15 @@ class _Daemon:
 
     async def run(self) -> None:
         """Serve until somebody ends it. Raises StartError, Failure or SettingsError if it cannot start."""
-        from front_proc.audit import Audit, LogWriter
+        from front_proc.audit import open_audit
         from front_proc.daemonize import StartError
         from front_proc.demo import Bench
+        from front_proc.log_writer import LogWriter
 
         settings = self._settings
         try:
             log = LogWriter(settings.log_file, followers=(1, 2) if settings.daemonize else ())
-            audit = Audit(settings.audit_file)
+            audit = open_audit(settings, log.put)
         except OSError as error:
             raise StartError(f"{error.filename} cannot be written: {error.strerror}") from error
         if not self._is_hangup_the_end:  # from now on: logs may be rotated while it starts

@@ -15,11 +15,12 @@ from typing import Any
 
 from front_proc.access import Access
 from front_proc.admission import Admission, is_short, kicked_by
-from front_proc.audit import Audit, LogWriter
+from front_proc.audit import Audit
 from front_proc.breaker import Breaker
 from front_proc.child import ChildProcess
 from front_proc.discovery import Discovery, search_all
 from front_proc.lifecycle import State
+from front_proc.log_writer import LogWriter
 from front_proc.pool import Pool
 from front_proc.resource import Resource
 from front_proc.resource_settings import EffectiveSettings, ResourceSettings

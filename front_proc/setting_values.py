@@ -4,6 +4,7 @@ Pure but for looking whether a file is there. An accept function takes what was 
 the value as it is used, and raises ValueError or the like for what is no such value.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,34 @@ def port(value: Any) -> int:
 def seconds(value: Any) -> float:
     number = float(value)
     if not 0 <= number < float("inf"):
+        raise ValueError
+    return number
+
+
+#: Bytes in a unit of size; those that end with iB are powers of 1024.
+_UNITS = {"": 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_BY_NAME = {unit.lower(): size for unit, size in _UNITS.items()}
+
+#: What `rotation_size` accepts, in words.
+SIZES = "bytes, or a number with kB, MB, GB, KiB, MiB or GiB; 10 kB or more, or 0"
+
+
+def rotation_size(value: Any) -> int:
+    """Bytes. A file that is rotated at every few lines would be a mistake."""
+    if not isinstance(value, str) and not is_number(value):
+        raise ValueError
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]*)", str(value).strip())
+    if found is None or found[2].lower() not in _BY_NAME:
+        raise ValueError
+    number = int(float(found[1]) * _BY_NAME[found[2].lower()])
+    if 0 < number < 10_000:
+        raise ValueError
+    return number
+
+
+def count(value: Any) -> int:
+    number = int(value)
+    if number != float(value) or number < 0:
         raise ValueError
     return number
 
@@ -91,7 +120,7 @@ class Setting:
 
     def taken_from_file(self, value: Any, where: str) -> Any:
         """The same for a value of the TOML file, where a number stands without quotes."""
-        if self.accept in (port, seconds) and not is_number(value):
+        if self.accept in (port, seconds, count) and not is_number(value):
             raise SettingsError(f"{where}{value!r} is not {self.accepted}")
         return self.taken(value, where)
 

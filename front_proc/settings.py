@@ -19,13 +19,16 @@ from front_proc.resource_settings import ResourceSettings, read_rows
 from front_proc.rights import ByAddress, Loopback, Network, loopback, networks
 from front_proc.setting_values import (
     LIBRARIES,
+    SIZES,
     Setting,
     SettingsError,
+    count,
     flag,
     library,
     named,
     path,
     port,
+    rotation_size,
     seconds,
     text,
 )
@@ -47,6 +50,11 @@ class Settings:
     daemonize: bool
     run_dir: Path
     audit_log: Path | None
+    audit_key_file: Path | None
+    #: Bytes, days and files; 0 is never, and all.
+    audit_rotate_size: int
+    audit_rotate_age: float
+    audit_keep: int
     linger: float
     grace: float
     token_file: Path | None
@@ -126,6 +134,38 @@ OPTIONS = (
         "DIR",
     ),
     Option("audit-log", path, "a file", None, "the audit log (default: audit.jsonl in the run folder)", "FILE"),
+    Option(
+        "audit-key-file",
+        path,
+        "a file of 32 bytes or more that only its owner can read",
+        None,
+        "key of the audit log's chain: HMAC-SHA-256 in the place of SHA-256",
+        "FILE",
+    ),
+    Option(
+        "audit-rotate-size",
+        rotation_size,
+        SIZES,
+        100_000_000,
+        "the audit log is rotated before it is bigger than this; 0 for never",
+        "BYTES",
+    ),
+    Option(
+        "audit-rotate-age",
+        seconds,
+        "days, 0 or more",
+        0.0,
+        "the audit log is rotated when its first record is so many days old; 0 for never",
+        "DAYS",
+    ),
+    Option(
+        "audit-keep",
+        count,
+        "a whole number, 0 or more",
+        0,
+        "rotated audit logs that are kept, older ones are deleted; 0 keeps all",
+        "FILES",
+    ),
     Option(
         "linger",
         seconds,

@@ -27,6 +27,7 @@ def describe(front: Front, rights: Rights = EVERYTHING) -> dict[str, Any]:
         "resources": [_describe(resource) for name, resource in sorted(front.resources.items()) if rights.sees(name)],
         "state": front.state.value,
         "addresses": front.addresses(),
+        "audit": front.audit.describe(),
         "connections": [_describe_client(client, rights) for client in sorted(front.clients, key=_address_of)],
     }
 

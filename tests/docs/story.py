@@ -14,8 +14,8 @@ from typing import Any
 
 import psutil
 
-from front_proc.audit import GATHER_TIME
 from front_proc.lifecycle import State
+from front_proc.log_writer import GATHER_TIME
 from pyvisa_daemon import tokens
 from tests.support.daemon import ROOT, Daemon
 from tests.support.waiting import wait_until

@@ -6,6 +6,7 @@ in a test than the usual ones.
 """
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -81,7 +82,11 @@ def test_toml_example_is_accepted(example, daemon_factory, tmp_path):
     file = tmp_path / "settings.toml"
     file.write_text(example.text)
     # A test's daemon has a port and a folder of its own; all else is from the file.
-    assert daemon_factory("--config", str(file), "--audit-log", str(tmp_path / "audit.jsonl")).status()
+    key = tmp_path / "key"
+    key.write_bytes(bytes(32))
+    key.chmod(0o600)
+    own = ("--audit-log", str(tmp_path / "audit.jsonl"), "--audit-key-file", str(key))
+    assert daemon_factory("--config", str(file), *own).status()
     shown = set(re.findall(r"^(?:# )?([\w-]+) = ", example.text, re.MULTILINE))  # what is off by default as a comment
     assert [option.name for option in OPTIONS if option.name not in shown] == []
     given, default = read_settings(["--config", str(file)]), read_settings([])
@@ -108,8 +113,18 @@ def test_audit_examples_have_the_fields_of_a_real_run(daemon_factory, instrument
     assert {event for event, _ in shown} == EVENTS.keys()
     table = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| (.+) \|$", AUDIT.read_text(), re.MULTILINE))
     for event in EVENTS:
-        fields = {field for name, names in real if name == event for field in names} - {"time", "event"}
+        fields = {field for name, names in real if name == event for field in names} - {"time", "event", "seq", "prev"}
         assert fields == set(re.findall(r"`(\w+)`", table[event])) - ({"resource"} - fields), event
+
+
+def test_audit_examples_are_a_sound_log(tmp_path):
+    """As their page says."""
+    [example] = examples("json", AUDIT)
+    (tmp_path / "audit.jsonl").write_text(example.text)
+    command = [sys.executable, "-c", "from client.command import main; main()", "log", "verify", "audit.jsonl"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.startswith("sound: ")) == (0, True)
 
 
 @pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")

@@ -55,6 +55,8 @@ FAULTS = {
     49: "a link that goes down, idle and with data under way",
     50: "a browser's POST and GET, and a TLS hello, on the text port",
     51: "1000 idle clients",
+    52: "audit to a full disk, a stalled FIFO, a rotated file",
+    53: "an edited, removed or reordered line of the audit log",
     55: "strangers, tokens that are wrong, and who does what its role does not allow",
     56: "every way in which a start can fail",
     57: "stop while an instrument hangs, stop twice, kill -9 then start",

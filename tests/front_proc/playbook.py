@@ -89,6 +89,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 class FakeAudit:
     """What happened."""
 
+    #: Can it not be written?
+    is_failing = False
+
     def __init__(self) -> None:
         self.records: list[dict[str, Any]] = []
 

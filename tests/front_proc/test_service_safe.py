@@ -8,8 +8,8 @@ from itertools import pairwise
 import pytest
 
 from front_proc.hold import PATIENCE
-from front_proc.lifecycle import State
 from front_proc.leases import Terms
+from front_proc.lifecycle import State
 from front_proc.limits import DEFAULTS as LIMITS
 from front_proc.locks import LockKind
 from front_proc.resource_settings import read_rows

@@ -31,6 +31,10 @@ VALUES = {
     "daemonize": (None, "true", True),
     "run-dir": ("/tmp/run", '"/tmp/run"', Path("/tmp/run")),
     "audit-log": ("/tmp/audit", '"/tmp/audit"', Path("/tmp/audit")),
+    "audit-key-file": ("/tmp/key", '"/tmp/key"', Path("/tmp/key")),
+    "audit-rotate-size": ("1.5 MB", '"1.5MB"', 1_500_000),
+    "audit-rotate-age": ("7", "7", 7.0),
+    "audit-keep": ("3", "3", 3),
     "linger": ("0", "0", 0.0),
     "grace": ("1.5", "1.5", 1.5),
     "token-file": ("/tmp/tokens", '"/tmp/tokens"', Path("/tmp/tokens")),
@@ -41,6 +45,7 @@ VALUES = {
 OTHER = {"host": "::1", "port": "1", "linger": "3", "grace": "4", "run-dir": "/tmp/other", "audit-log": "/tmp/b"}
 OTHER |= {"visa-library": "@ivi", "token-file": "/tmp/c", "allow": "10.0.0.1", "loopback": "admin"}
 OTHER |= {"tls-host": "::1", "tls-port": "1", "tls-certificate": "/tmp/c2", "tls-key": "/tmp/k2"}
+OTHER |= {"audit-key-file": "/tmp/c", "audit-rotate-size": "64000", "audit-rotate-age": "0.5", "audit-keep": "0"}
 
 #: option -> what it is of no use without.
 NEEDS = {
@@ -62,6 +67,10 @@ WRONG = {
     "daemonize": ([], ["0", '"no"']),
     "run-dir": (["", "~no-such-user/run"], ["7", '""', '"~no-such-user/run"']),
     "audit-log": ([""], ["false"]),
+    "audit-key-file": ([""], ["0"]),
+    "audit-rotate-size": (["-1", "1", "9999", "10 TB", "MB", "", "1e6"], ["9999", "-1", "true", "inf", '"10"']),
+    "audit-rotate-age": (["-1", "nan", "1d"], ["-1", '"1"']),
+    "audit-keep": (["-1", "1.5", "all", ""], ["-1", "1.5", '"3"', "true"]),
     "linger": (["-1", "inf", "nan", "soon"], ["-1", "inf", "nan", '"60"', "true"]),
     "grace": (["-0.1", "1e999", ""], ["-1", '"2"']),
     "token-file": (["", "~no-such-user/tokens"], ["1", '""']),
@@ -282,3 +291,20 @@ def test_parser_takes_nothing_that_the_table_does_not_have():
     """One table: for the command line, the file and the reference page."""
     actions = [action for action in parser()._actions if not isinstance(action, argparse._HelpAction)]
     assert {action.dest for action in actions} == {option.field for option in OPTIONS} | {"config"}
+
+
+@pytest.mark.parametrize(
+    ("text", "bytes_"),
+    [
+        ("0", 0),
+        ("10000", 10_000),
+        ("10kB", 10_000),
+        ("16 KiB", 16_384),
+        ("100mb", 10**8),
+        ("0.5GB", 5 * 10**8),
+        ("2GiB", 2**31),
+    ],
+)
+def test_size_is_read_as_people_write_it(text, bytes_):
+    """In any case, with a space or without."""
+    assert read_settings(["--audit-rotate-size", text]).audit_rotate_size == bytes_

@@ -83,7 +83,7 @@ def test_page_names_what_there_is(service):
     folder = f"/var/lib/{service['StateDirectory']}"
     settings = read_settings(["--run-dir", folder])
     [rotation] = re.findall(r"^```text\n(/[^{]*\{.*?\n\})\n```$", PAGE, re.MULTILINE | re.DOTALL)
-    assert rotation.split("{")[0].split() == [str(settings.audit_file), str(settings.log_file)]
+    assert rotation.split("{")[0].split() == [str(settings.log_file)]
     directives = {line.strip() for line in rotation.splitlines()}
     assert {"delaycompress", "nocreate"} <= directives
     assert not directives & {"copytruncate", "create"}

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-LIGHT = ("wire", "framing", "errors", "functions", "program_message", "version")
+LIGHT = ("wire", "framing", "errors", "functions", "program_message", "version", "audit_chain")
 
 #: The client side below `highlevel`: of use to a program without PyVISA too.
 BELOW_PYVISA = ("channel", "exchange", "inbox", "sockets", "events", "hosts", "tls", "tls_channel", "tls_stream")
