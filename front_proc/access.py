@@ -14,7 +14,8 @@ from collections.abc import Set as AbstractSet
 from datetime import date
 from pathlib import Path
 
-from front_proc.audit import Audit, LogWriter
+from front_proc.audit import Audit
+from front_proc.log_writer import LogWriter
 from front_proc.resource_table import fit
 from front_proc.rights import ByAddress, Rights, Role
 from front_proc.sessions import Client
