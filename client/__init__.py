@@ -8,6 +8,7 @@ opened is PyVISA's own object in either case. Reading tour:
     text_socket        the text protocol, a method for each command
     text_connection    under it: one request, one reply
     command            `instruments`, for people at a terminal
+    confirmations      the reason for a message that a guard wants confirmed
 """
 
 import sys
@@ -16,12 +17,13 @@ from typing import Any
 
 import pyvisa
 
+from client.confirmations import confirm
 from client.resource_manager import ResourceManager, open_resource
 from client.text_socket import SocketManager, TCPVisaSocket
 from pyvisa_daemon import hosts
 from pyvisa_daemon.errors import Failure
 
-__all__ = ["Failure", "ResourceManager", "SocketManager", "TCPVisaSocket", "open_resource", "tryIps"]
+__all__ = ["Failure", "ResourceManager", "SocketManager", "TCPVisaSocket", "confirm", "open_resource", "tryIps"]
 
 
 class _Client(ModuleType):

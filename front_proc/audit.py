@@ -35,6 +35,8 @@ EVENTS = {
     "open": "a client opened a resource",
     "close": "a client closed a resource",
     "command": "a command ended",
+    "confirm": "a client gave its reason for the next message that needs one",
+    "confirmed": "a message that needs a reason was let through for the one given",
     "opened": "an instrument's process has its session open",
     "hung": "an instrument's process gave no answer by its deadline",
     "crashed": "an instrument's process ended by itself",

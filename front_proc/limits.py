@@ -35,6 +35,7 @@ class Limits:
     longest_backoff: float
     trial_time: float
     longest_offline: float
+    confirm_time: float
 
 
 def _seconds(value: Any) -> float:
@@ -83,6 +84,7 @@ ROWS = (
     _time(
         "longest-offline", 10.0, "commands try to reach what is offline again after 1, 2, 4 ... seconds, but no later"
     ),
+    _time("confirm-time", 60.0, "from a confirmation until the message that it is for"),
 )
 
 DEFAULTS = Limits(**{row.field: row.default for row in ROWS})

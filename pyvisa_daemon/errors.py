@@ -39,6 +39,7 @@ _VISA = {
     "VI_ERROR_INV_ACC_MODE": -1073807341,
     "VI_ERROR_RSRC_BUSY": -1073807246,
     "VI_ERROR_INV_PARAMETER": -1073807240,
+    "VI_ERROR_NPERMISSION": -1073807192,
     "VI_ERROR_NSUP_OPER": -1073807257,
     "VI_ERROR_NIMPL_OPER": -1073807231,
     "VI_ERROR_CONN_LOST": -1073807194,
@@ -89,6 +90,8 @@ def _rows() -> dict[str, ErrorKind]:
         ("TOO_MANY_CLIENTS", "VI_ERROR_ALLOC", "the daemon serves as many clients as it may"),
         ("SHUTTING_DOWN", "VI_ERROR_CONN_LOST", "the daemon is stopping, or drains"),
         ("FORBIDDEN", "VI_ERROR_RSRC_BUSY", "this client may not do that"),
+        ("GUARDED", "VI_ERROR_NPERMISSION", "a guard of the resource refuses the message"),
+        ("CONFIRM_FIRST", "VI_ERROR_NPERMISSION", "the message needs a confirmation with a reason"),
         ("START_FAILED", "VI_ERROR_SYSTEM_ERROR", "no process could be started for the instrument"),
         ("INTERNAL_ERROR", "VI_ERROR_SYSTEM_ERROR", "a fault of the daemon's own; its log has the details"),
     ]
