@@ -28,7 +28,7 @@ import visa_functions  # noqa: E402 - so is this
 from demo_bench import faults as simulated_faults  # noqa: E402
 from demo_bench import schedule  # noqa: E402
 from front_proc import audit, lifecycle, limits, resource_settings, settings, text_commands  # noqa: E402
-from pyvisa_daemon import errors, wire  # noqa: E402
+from pyvisa_daemon import errors, functions, wire  # noqa: E402
 
 Row = tuple[str | None, ...]
 
@@ -174,7 +174,7 @@ def all_settings() -> Callable[[str], str]:
 def resource_keys() -> Callable[[str], str]:
     rows = []
     for row in resource_settings.KEYS:
-        default = "see text" if row.default is None else code(str(row.default))
+        default = "see text" if row.default is None else code("false" if row.default is False else str(row.default))
         rows.append((code(row.name), default, row.accepted, row.help))
     return table(("key", "default", "accepted", "meaning"), rows)
 
@@ -184,6 +184,14 @@ def all_limits() -> Callable[[str], str]:
         ("limit", "default", "accepted", "meaning"),
         [(code(row.name), code(str(row.default)), row.accepted, row.help) for row in limits.ROWS],
     )
+
+
+def guarded_functions() -> Callable[[str], str]:
+    rows: list[Row] = []
+    for kind in functions.Guarded:
+        names = [code(row.name) for row in functions.FUNCTIONS.values() if row.guarded is kind]
+        rows.append((code(kind), ", ".join(names), None))
+    return table(("kind", "functions", "on a guarded resource"), rows)
 
 
 def audit_events() -> Callable[[str], str]:
@@ -342,6 +350,7 @@ TABLES: dict[str, Callable[[], Callable[[str], str]]] = {
     "resource-settings": resource_keys,
     "limits": all_limits,
     "audit-events": audit_events,
+    "guarded-functions": guarded_functions,
     "fault-kinds": fault_kinds,
     "fault-keys": fault_keys,
     "functions-passed": passed_functions,

@@ -228,7 +228,7 @@ KEYS = (
         flag,
         "true or false",
         False,
-        "only queries reach the instrument; see [guards](../how-to/guard-an-instrument.md), as for the next three",
+        "only queries reach the instrument",
     ),
     Setting(
         "deny",

@@ -11,6 +11,9 @@ PAGES = sorted((ROOT / "docs").rglob("*.md"))
 #: Its examples belong together; `test_simulate_faults` executes them.
 SIMULATE_FAULTS = ROOT / "docs" / "how-to" / "simulate-faults.md"
 
+#: As are these; `test_guard_an_instrument` does.
+GUARD_AN_INSTRUMENT = ROOT / "docs" / "how-to" / "guard-an-instrument.md"
+
 _FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -28,7 +31,9 @@ def name_of(page: Path) -> str:
 def examples(language: str, page: Path | None = None) -> list[Example]:
     """The fenced blocks in `language`, of one page or of all that have no test file of their own."""
     found = []
-    for path in [path for path in PAGES if path != SIMULATE_FAULTS] if page is None else [page]:
+    for path in (
+        [path for path in PAGES if path not in (SIMULATE_FAULTS, GUARD_AN_INSTRUMENT)] if page is None else [page]
+    ):
         text = path.read_text("utf-8")
         for match in _FENCED.finditer(text):
             if match[1] == language:

@@ -17,6 +17,7 @@ import psutil
 from front_proc.audit import GATHER_TIME
 from front_proc.lifecycle import State
 from tests.support.daemon import ROOT, Daemon
+from tests.support.text_client import TextClient
 from tests.support.waiting import wait_until
 
 Record = dict[str, Any]
@@ -25,7 +26,8 @@ Record = dict[str, Any]
 def records_of_every_event(daemon_factory, instrument_factory, folder: Path) -> list[Record]:
     """All records that these stories leave."""
     config = folder / "story.toml"
-    config.write_text("[limits]\nfailures = 2\nlongest-backoff = 0.1\n")
+    limits = "[limits]\nfailures = 2\nlongest-backoff = 0.1\n"
+    config.write_text(limits + '[[resource]]\nmatch = "TCPIP*"\nconfirm = ["SET ON"]\n')
     daemon = daemon_factory("--grace", "0.2", "--linger", "0", "--config", str(config))
     with deaf_client(daemon):
         hang_crash_and_back_off(daemon, instrument_factory())
@@ -52,9 +54,17 @@ def hang_crash_and_back_off(daemon: Daemon, instrument) -> None:
         broken(daemon, instrument.resource)
         client.ask(f".#.reset {instrument.resource}")
         wait_until(lambda: daemon.resource(instrument.resource)["state"] == State.READY)
+        confirmed(client)
         client.ask(".#.close_resource")
     daemon.wait_for_audit(event="closed")
     daemon.wait_for_audit(event="disconnect")
+
+
+def confirmed(client: TextClient) -> None:
+    """A message that needs a reason; the first is told of the new process."""
+    client.ask(".#.query_resource *IDN?")
+    assert client.ask(".#.confirm the sample is out") == "ok"
+    assert client.ask(".#.write_resource SET ON") == "7"
 
 
 def broken(daemon: Daemon, resource: str) -> None:

@@ -21,6 +21,9 @@ _POWERS = {"": 0, "K": 3, "M": -3, "U": -6, "MA": 6, "N": -9, "G": 9}
 _UNITS = ("V", "A", "HZ", "OHM", "S")
 _MAXIMUM = 1000.0
 
+#: What a lenient instrument takes for a parameter that is missing.
+_ASSUMED = {"number": _MAXIMUM, "boolean": True, "word": "EXTERNAL"}
+
 
 class Unit(NamedTuple):
     """Header and parameters: ("string" | "block" | "text", bytes)."""
@@ -141,9 +144,10 @@ class Instrument:
         return False
 
     def _values(self, entry: Entry, parameters: list[tuple[str, bytes]]) -> Iterator[Any]:
-        if len(parameters) != len(entry.parameters):
+        left = len(entry.parameters) - len(parameters)
+        if left < 0 or (left and self.is_exact):
             raise BadSyntaxError
-        for kind, (what, text) in zip(entry.parameters, parameters, strict=True):
+        for kind, (what, text) in zip(entry.parameters, parameters, strict=False):
             if kind in ("string", "block") or what != "text":
                 if kind != what:
                     raise BadSyntaxError
@@ -156,6 +160,10 @@ class Instrument:
                 yield self._word(text.decode().upper())
             else:
                 yield text
+        for kind in entry.parameters[len(parameters) :]:
+            if kind not in _ASSUMED:
+                raise BadSyntaxError
+            yield _ASSUMED[kind]
 
     def _boolean(self, text: str) -> bool:
         if text in ("ON", "OFF"):
