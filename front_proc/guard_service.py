@@ -10,6 +10,7 @@ What the rules mean is `guards`' and `guarded_messages`'. To let another call be
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import NamedTuple
 
 from front_proc.guarded_messages import GuardedMessages
@@ -23,6 +24,9 @@ from pyvisa_daemon.functions import FUNCTIONS, Guarded
 #: Bytes of an unfinished message that are held back for one session.
 HELD_LIMIT = 1 << 16
 
+#: Bytes that are read in one turn of the event loop, which takes some milliseconds at worst.
+STEP = 1 << 11
+
 #: Characters of a reason.
 REASON_LIMIT = 256
 
@@ -33,9 +37,6 @@ _OWN = dict.fromkeys(WRITES | {"query", "query_block"}, Guarded.MESSAGE) | dict.
 
 #: call -> what becomes of it.
 _KINDS = {function.name: function.guarded for function in FUNCTIONS.values()} | _OWN
-
-#: What a function that does something is for the rules: no query.
-_MANUAL = "ask whoever keeps the daemon's settings if it has to be"
 
 
 class Confirmation(NamedTuple):
@@ -98,21 +99,26 @@ class GuardService:
     # A ticket whose turn has come.
 
     def has_to_read(self, ticket: Ticket) -> bool:
-        """Is it a long message, which has to be read piece by piece before it is judged?"""
-        if not isinstance(ticket.data, Spool):
+        """Is it a long message, which has to be read step by step before it is judged?"""
+        if _KINDS.get(ticket.call) is not Guarded.MESSAGE:
+            return False
+        if not isinstance(ticket.data, Spool) and len(ticket.beginning) <= STEP:
             return False
         return self._long is None or self._long.ticket is not ticket or not self._long.is_read
 
     def read(self, ticket: Ticket) -> Iterator[None]:
-        """Read it, a piece in each step. Raises OSError."""
-        assert isinstance(ticket.data, Spool)
+        """Read it, with what is held back before it. Raises OSError."""
         reading = self._long = _Long(ticket, GuardedMessages(self.guards, marks_end=self.marks_end))
-        reading.messages.read(self._begun(ticket).data)
-        for piece in ticket.data.pieces():
-            reading.messages.read(piece)
-            if reading.messages.unreadable is not None:
-                break
-            yield
+        pieces = ticket.data.pieces() if isinstance(ticket.data, Spool) else (ticket.beginning,)
+        for piece in chain((self._begun(ticket).data,), pieces):
+            end = 0
+            while end < len(piece):
+                begin, end = end, end + max(STEP, reading.messages.promised)
+                reading.messages.read(piece[begin:end])
+                yield
+                if reading.messages.unreadable is not None:
+                    reading.is_read = True
+                    return
         reading.is_read = True
 
     def outcome(self, ticket: Ticket) -> Outcome | None:
@@ -137,11 +143,11 @@ class GuardService:
     def _message(self, ticket: Ticket) -> Outcome | None:
         held = self._begun(ticket)
         self._held.pop(ticket.session, None)
-        messages, long = held.messages, self._long
-        if long is not None and long.ticket is ticket:
-            messages, self._long = long.messages, None
+        if self._long is not None and self._long.ticket is ticket:
+            held.messages, self._long = self._long.messages, None
         else:
-            messages.read(ticket.beginning)
+            held.messages.read(ticket.beginning)
+        messages = held.messages
         if not self._ends(ticket) and not messages.is_whole and messages.unreadable is None:
             return self._hold_back(ticket, held)
         messages.end()

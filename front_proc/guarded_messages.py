@@ -79,6 +79,11 @@ class GuardedMessages:
         """Has every message ended, for an instrument that does not wait for END?"""
         return not self._lexer.is_inside and (bool(self._line_ends) or not self._readings[0].is_begun)
 
+    @property
+    def promised(self) -> int:
+        """Bytes to come that are a block's data, so that reading them costs next to nothing."""
+        return self._lexer.promised
+
     def read(self, data: bytes) -> None:
         """More of what is written."""
         for span, text in self._lexer.feed(data):

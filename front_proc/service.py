@@ -293,7 +293,7 @@ class Service:
             if self._guard.has_to_read(ticket):
                 self._reading = self._loop.create_task(self._read_long(self._guard, ticket))
                 return
-            refusal = self._guard.outcome(ticket)
+            refusal = self._guarded(self._guard, ticket)
         self._queue.take(ticket)
         if refusal is not None:
             self.finish(ticket, refusal)
@@ -307,12 +307,20 @@ class Service:
                 await asyncio.sleep(0)
                 if ticket.outcome is not None:  # it was withdrawn, and its file is closed
                     break
-        except OSError as error:
+        except Exception as error:  # a full disk, or a fault of ours: what cannot be judged is not sent
             self._house.note_fault(error)
             self.fail(lambda other: other is ticket, failed("INTERNAL_ERROR"))
         finally:
             self._reading = None
         self.dispatch()
+
+    def _guarded(self, guard: GuardService, ticket: Ticket) -> Outcome | None:
+        """How it ends without the instrument, if it does; what cannot be judged for a fault of ours is not sent."""
+        try:
+            return guard.outcome(ticket)
+        except Exception as error:
+            self._house.note_fault(error)
+            return failed("INTERNAL_ERROR")
 
     def _refusal_in_turn(self, ticket: Ticket) -> Outcome | None:
         """Why a ticket whose turn has come is not carried out after all."""

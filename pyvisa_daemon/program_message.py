@@ -393,6 +393,11 @@ class SpanLexer(_Lexer):
         return self._state not in _OUTSIDE and self._state not in (_State.AFTER_STRING, _State.AFTER_BLOCK)
 
     @property
+    def promised(self) -> int:
+        """Bytes to come that are certain to be a block's data."""
+        return self._left
+
+    @property
     def is_indefinite(self) -> bool:
         """Is it in a block that only END ends?"""
         return self._state is _State.INDEFINITE

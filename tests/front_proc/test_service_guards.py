@@ -5,9 +5,9 @@ The process is played (see `playbook`), and time is the test's.
 
 import pytest
 
-from front_proc.guard_service import HELD_LIMIT
+from front_proc.guard_service import _KINDS, HELD_LIMIT, STEP
 from front_proc.guard_settings import limits, patterns
-from front_proc.guarded_messages import UNIT_LIMIT
+from front_proc.guarded_messages import UNIT_LIMIT, GuardedMessages
 from front_proc.limits import DEFAULTS as LIMITS
 from front_proc.sessions import VI_ATTR_SEND_END_EN
 from front_proc.spool import Spool
@@ -43,6 +43,14 @@ def line(stage):
     """A session on a guarded resource without END."""
     guard(stage)
     return stage.opened()
+
+
+def judged(stage, session, data, **fields):
+    """A write of something long, as soon as it is read."""
+    answers = stage.submit(session, "write", data=data, **fields)
+    while stage.service._reading is not None:
+        stage.run()
+    return answers
 
 
 def written(stage, session, data, call="write", **fields):
@@ -85,8 +93,6 @@ def test_every_function_is_treated_as_its_row_says(stage, function, is_read_only
 def test_calls_that_the_table_does_not_have_are_known():
     """Whatever a client can have the child do: a call that nobody has thought of is refused."""
     of_the_daemon = {"read_on", "read_on_block", "read_ahead", "poll", "resynchronise"}
-    from front_proc.guard_service import _KINDS
-
     assert set(_KINDS) == set(CALLS) - of_the_daemon
 
 
@@ -225,7 +231,7 @@ def test_session_whose_own_command_failed_is_told_of_what_was_dropped(stage, lin
 
 def test_what_is_held_back_is_bounded(stage, line):
     """Beyond that all of it is dropped."""
-    assert written(stage, line, b"A" + b" " * (HELD_LIMIT - 1)).said == "ok"
+    assert judged(stage, line, b"A" + b" " * (HELD_LIMIT - 1)).said == "ok"
     assert written(stage, line, b" ").said == "GUARDED none"
     assert written(stage, line, b"*CLS\n").said == "ok"
     assert sent(stage) == [b"*CLS\n"]
@@ -246,18 +252,28 @@ def test_long_message_is_read_before_anything_of_it_goes_out(stage, line, tmp_pa
     written(stage, line, b"TRAC:DATA ")
     data = spool_of(tmp_path, b"#7%07d" % (3 * PIECE_SIZE), bytes(3 * PIECE_SIZE), b";*CLS\n")
     size = len(data)
-    answers = stage.submit(line, "write", data=data)
+    answers = judged(stage, line, data)
     stage.child.does(value=size + 10)
     assert (answers.said, answers.outcome.value) == ("ok", size)
     assert sent(stage)[0].startswith(b"TRAC:DATA #7")
     assert len(sent(stage)[0]) == size + 10
 
 
+def test_long_piece_is_gone_on_with_by_a_short_one(stage, line):
+    """As by any other."""
+    assert judged(stage, line, b"TEXT '" + b"a" * 2 * STEP + b"';*R").said == "ok"
+    assert written(stage, line, b"ST\n").said == "GUARDED none"
+    assert judged(stage, line, b"TEXT '" + b"a" * 2 * STEP).said == "ok"
+    assert judged(stage, line, b"a" * 2 * STEP).said == "ok"
+    assert written(stage, line, b"';*CLS\n").said == "ok"
+    assert len(sent(stage)[0]) == 4 * STEP + 13
+
+
 @pytest.mark.parametrize("end", [b";*RST\n", b";TEXT 'a\n", b";*CLS", b"; *CLS;*RST\n"])
 def test_long_message_is_refused_for_its_last_byte(stage, line, tmp_path, end):
     """Forbidden, not to be parsed, not whole: nothing of it was sent, and its file is closed."""
     data = spool_of(tmp_path, b"TRAC:DATA #7%07d" % (2 * PIECE_SIZE), bytes(2 * PIECE_SIZE), end)
-    answers = stage.submit(line, "write", data=data)
+    answers = judged(stage, line, data)
     assert answers.said == "GUARDED none"
     assert data._file.closed
     assert sent(stage) == []
@@ -270,7 +286,7 @@ def test_long_text_is_judged_by_its_header(stage, tmp_path):
     session = stage.opened()
     values = b"1," * PIECE_SIZE + b"1"
     for header, said in ((b"LIST ", "ok"), (b"LIST (", "GUARDED none"), (b"FAR ", "GUARDED none")):
-        answers = stage.submit(session, "write", data=spool_of(tmp_path, header, values, b"\n"))
+        answers = judged(stage, session, spool_of(tmp_path, header, values, b"\n"))
         if answers.is_open:
             stage.child.does(value=0)
         assert answers.said == said, header
@@ -278,7 +294,7 @@ def test_long_text_is_judged_by_its_header(stage, tmp_path):
 
 def test_long_message_that_is_withdrawn_while_it_is_read_is_gone(stage, line, tmp_path):
     """And whoever comes next has their turn."""
-    data = spool_of(tmp_path, b"TRAC:DATA #8%08d" % (20 * PIECE_SIZE), bytes(20 * PIECE_SIZE), b"\n")
+    data = spool_of(tmp_path, b"A;" * PIECE_SIZE)
     other = stage.opened()
     answers = stage.submit(line, "write", data=data)
     stage.service.abandon(answers.ticket)
@@ -286,6 +302,26 @@ def test_long_message_that_is_withdrawn_while_it_is_read_is_gone(stage, line, tm
     assert answers.said == "CLIENT_GONE none"
     assert written(stage, other, b"VOLT 1\n").said == "ok"
     assert sent(stage) == [b"VOLT 1\n"]
+
+
+def test_message_of_many_units_is_judged_in_steps(stage, line):
+    """Nobody else waits for that: not even a guard may take the loop for long."""
+    data = b"A;" * STEP + b"*RST\n"
+    read, steps = GuardedMessages.read, []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(GuardedMessages, "read", lambda self, data: steps.append(len(data)) or read(self, data))
+        assert judged(stage, line, data).said == "GUARDED none"
+    assert steps == [STEP, STEP, 5]
+
+
+@pytest.mark.parametrize("size", [10, 10_000])
+def test_message_that_cannot_be_judged_for_a_fault_of_ours_is_not_sent(stage, line, size):
+    """One reply, one fault in the log, and the next message is judged as ever."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(GuardedMessages, "read", lambda self, data: 1 // 0)
+        assert judged(stage, line, b"A" * size).said == "INTERNAL_ERROR none"
+    assert [type(fault) for fault in stage.house.faults] == [ZeroDivisionError]
+    assert written(stage, line, b"VOLT 1\n").said == "ok"
 
 
 # Confirming.
@@ -330,9 +366,9 @@ def test_confirmation_lapses(stage, supply):
     other = stage.opened()
     stage.submit(other)
     answers = stage.submit(supply, "write", data=b"OUTP 1")
+    stage.child.starts()
     for _ in range(40):
         stage.pass_time(LIMITS.confirm_time / 30)
-        stage.child.starts()
         stage.child.gives(b".")
     stage.child.does(b"\n")
     assert answers.said == ""
