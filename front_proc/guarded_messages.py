@@ -60,7 +60,7 @@ class GuardedMessages:
         self._guards = guards
         self._marks_end = marks_end
         self._lexer = SpanLexer()
-        self._readings = [_Reading(Paths(guards.depth))]
+        self._readings = [_Reading(Paths(guards.path))]
         #: The CR and LF that came last, of which nothing is known yet.
         self._line_ends = b""
         #: Nothing can be said of what follows.
@@ -86,6 +86,8 @@ class GuardedMessages:
 
     def read(self, data: bytes) -> None:
         """More of what is written."""
+        if self.unreadable is not None:
+            return
         for span, text in self._lexer.feed(data):
             if span is Span.BROKEN:
                 self._is_unreadable(text.decode())
@@ -160,12 +162,16 @@ class GuardedMessages:
                 raise Unparsable("parentheses that do not pair")
             command = command_of(text, is_cut=is_cut)
         except Unparsable as error:
-            if is_split(text):
-                return  # to an instrument for which the line's end is white space, it is no command at all
-            self._is_unreadable(str(error))
+            if not is_split(text):  # else it is no command to an instrument that takes a line's end for white space
+                self._is_unreadable(str(error))
             return
-        if command is not None:
-            self._judge(self._guards.verdict(command, reading.paths.readings(command)))
+        if command is None:
+            return
+        headers = reading.paths.readings(command)
+        if headers is None:
+            self._is_unreadable("too many headers that go on where another one was; begin each with a colon")
+        else:
+            self._judge(self._guards.verdict(command, headers))
 
     def _judge(self, verdict: Verdict | None) -> None:
         if verdict is None:

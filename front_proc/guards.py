@@ -6,6 +6,7 @@ that forbids it makes a Verdict. Whole messages are the affair of `guarded_messa
 To add a kind of rule: its field in Guards and its verdict in `_verdicts`; its key in `resource_settings`.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -60,10 +61,11 @@ class Guards:
         return bool(self.read_only or self.deny or self.confirm or self.limit)
 
     @cached_property
-    def depth(self) -> int:
-        """Nodes of the longest header that any rule is about."""
+    def path(self) -> re.Pattern[str]:
+        """What can begin the header of any rule, but is none."""
         patterns = (*self.deny, *self.confirm, *(limit.pattern for limit in self.limit))
-        return max((pattern.depth for pattern in patterns), default=0)
+        beginnings = dict.fromkeys(beginning for pattern in patterns for beginning in pattern.beginnings)
+        return re.compile("|".join(beginnings) or "(?!)", re.ASCII)
 
     def verdict(self, command: Command, headers: list[str]) -> Verdict | None:
         """Why it must not be sent, or not without a confirmation; None if it may."""

@@ -102,21 +102,26 @@ def _split(text: bytes, *, is_cut: bool) -> list[bytes]:
     return [*parts, text[begin:]]
 
 
-class Paths:
-    """Where in the tree of commands the next header may begin: at the root, as instruments have it that do not follow
-    the standard's current path, and behind each header that the one before may have been taken for.
+#: So many paths that matter are followed: no message that people or programs write has more than a few.
+PATH_LIMIT = 32
 
-    `depth`: nodes of the longest header that matters; what is longer is not kept.
+
+class Paths:
+    """Where in the tree of commands the next header may begin.
+
+    At the root, as instruments have it that do not follow the standard's current path; and behind each header that one
+    before may have been taken for: an instrument that does not know a header, or finds it from the root, may leave the
+    path as it was. `matters` finds the paths, with a colon behind each node, that can begin a header of any rule.
     """
 
-    __slots__ = ("_depth", "_paths")
+    __slots__ = ("_matters", "_paths")
 
-    def __init__(self, depth: int) -> None:
-        self._depth = depth
-        self._paths: frozenset[tuple[str, ...]] = frozenset()
+    def __init__(self, matters: re.Pattern[str]) -> None:
+        self._matters = matters
+        self._paths: frozenset[str] = frozenset()
 
     def copy(self) -> "Paths":
-        copied = Paths(self._depth)
+        copied = Paths(self._matters)
         copied._paths = self._paths
         return copied
 
@@ -124,12 +129,14 @@ class Paths:
         """A new message begins: at the root."""
         self._paths = frozenset()
 
-    def readings(self, command: Command) -> list[str]:
-        """The headers that `command` may be taken for, each node with a colon behind it. The next one goes on there."""
+    def readings(self, command: Command) -> list[str] | None:
+        """The headers that `command` may be taken for, each node with a colon behind it, and the next one may go on
+        there; None if they are too many."""
         if command.is_common:  # it has no part in the path (SCPI-99, 6.2.4)
             return [f"{command.nodes[0]}:"]
-        found = [command.nodes]
-        if self._paths and not command.is_absolute:
-            found += [path + command.nodes for path in self._paths]
-        self._paths = frozenset(nodes[:-1] for nodes in found if 1 < len(nodes) <= self._depth)
-        return [":".join(nodes) + ":" for nodes in found]
+        header = ":".join(command.nodes) + ":"
+        found = [header] if command.is_absolute else [header, *(path + header for path in self._paths)]
+        if len(command.nodes) > 1:
+            size = len(command.nodes[-1]) + 1
+            self._paths = self._paths.union(path for one in found if self._matters.fullmatch(path := one[:-size]))
+        return found if len(self._paths) <= PATH_LIMIT else None

@@ -8,7 +8,6 @@ for that one only (left out, a suffix is 1). `?` at the end means the query. Par
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
 
 from front_proc import scpi, scpi_numbers
 from front_proc.scpi import Command
@@ -17,6 +16,9 @@ _TOKEN = re.compile(r"[][:]|\*[A-Za-z]+|[A-Za-z][A-Za-z0-9_]*#?")
 
 #: A keyword: its short form, what the long one has besides, its suffix.
 _KEYWORD = re.compile(r"(?P<short>[A-Z](?:[A-Z0-9_]*[A-Z_])?)(?P<rest>[a-z_]*)(?P<suffix>[0-9]+|#)?")
+
+#: Headers that one pattern may stand for, by what is left out of it.
+FORM_LIMIT = 128
 
 #: Words for a boolean (SCPI-99, 7.3).
 _BOOLEANS = {"ON": True, "OFF": False}
@@ -35,8 +37,8 @@ class Pattern:
 
     text: str
     header: re.Pattern[str]
-    #: Nodes of its longest header.
-    depth: int
+    #: What finds each beginning of its headers that is shorter than they are.
+    beginnings: tuple[str, ...]
     is_query: bool
     #: What its parameters have to be, each a word as it is written or a number.
     parameters: tuple[str, ...] = ()
@@ -58,34 +60,43 @@ def pattern_of(text: str) -> Pattern:
     header = header.removesuffix("?")
     if not header:
         raise PatternError("it has no header")
-    expression, depth = _expression(header)
+    forms = _forms(header)
+    expression = "|".join("".join(form) for form in forms)
+    beginnings = dict.fromkeys("".join(form[:size]) for form in forms for size in range(1, len(form)))
     wanted = tuple(part.strip() for part in parameters.split(",")) if parameters.strip() else ()
     for word in wanted:
         if not _KEYWORD.fullmatch(word) and not scpi_numbers.readings(word):
             raise PatternError(f"{word!r} is neither a word as manuals write it nor a number")
-    return Pattern(text, re.compile(expression, re.ASCII), depth, is_query, wanted)
+    return Pattern(text, re.compile(expression, re.ASCII), tuple(beginnings), is_query, wanted)
 
 
-def _expression(header: str) -> tuple[str, int]:
-    """What finds it among headers with a colon behind each node; and how many nodes it has."""
+def _forms(header: str) -> list[list[str]]:
+    """The headers that it stands for, by what is left out: for each node what finds it, with a colon behind."""
     parts = _TOKEN.findall(header)
     if "".join(parts) != header:
         raise PatternError(f"{header!r} is no header: one has keywords, colons, brackets and # for numbers")
     keywords = [part for part in parts if part not in "[]:"]
     if ":".join(keywords) != "".join(part for part in parts if part not in "[]").lstrip(":"):
         raise PatternError("between two keywords stands one colon, and none behind the last")
-    if _depths(parts)[-1]:
+    forms: list[list[str]] = [[]]
+    without: list[list[list[str]]] = []
+    for part in parts:
+        if part == "[":
+            without.append(forms)
+        elif part == "]" and without:
+            forms = forms + without.pop()
+        elif part == "]":
+            raise PatternError("a bracket lacks its counterpart")
+        elif part != ":":
+            node = _node(part)
+            forms = [[*form, node] for form in forms]
+        if len(forms) > FORM_LIMIT:
+            raise PatternError(f"it stands for more than {FORM_LIMIT} headers")
+    if without:
         raise PatternError("a bracket lacks its counterpart")
-    if all(depth for part, depth in zip(parts, _depths(parts), strict=True) if part not in "[]:"):
+    if [] in forms:
         raise PatternError("all of it may be left out")
-    signs = {"[": "(?:", "]": ")?", ":": ""}
-    return "".join(signs[part] if part in signs else _node(part) for part in parts), len(keywords)
-
-
-def _depths(parts: list[str]) -> list[int]:
-    """How many brackets are open behind each part."""
-    depths = list(accumulate((part == "[") - (part == "]") for part in parts))
-    return depths if min(depths) >= 0 else [*depths[:-1], -1]
+    return forms
 
 
 def _node(keyword: str) -> str:

@@ -170,7 +170,7 @@ _IN_ANSWER = {
 #: For who must know every unit: a `?` means nothing, `;` does.
 _IN_UNITS = {
     state: _row(
-        {byte: move for byte, move in row.on.items() if byte != _QUERY}
+        {byte: row.on[_LF] if byte == _CR else move for byte, move in row.on.items() if byte != _QUERY}
         | ({_SEMICOLON: (_Event.BYTES, _State.OTHER)} if state <= _State.OTHER else {})
     )
     for state, row in _WITHOUT_END.items()

@@ -11,8 +11,15 @@ from typing import Any, NamedTuple
 
 from tests.front_proc.scpi_tree import COMMANDS, WORDS, Entry, Executed, Node
 
-#: How a header behind `;` is found: as the standard has it; always from the root; either first.
-PATHS = ("standard", "root", "path first", "root first")
+#: How a header behind `;` is found: as the standard has it; always from the root; either first; the path first, which
+#: is left as it is by what is found from the root.
+PATHS = ("standard", "root", "path first", "root first", "path kept")
+
+EVERYTHING = frozenset(entry.name for entry in COMMANDS)
+
+#: What an instrument knows that has nothing but what the rules are about: to it most headers are unknown, and leave the
+#: path as it is.
+FEW = frozenset({"reset", "volt", "protection", "preset", "lan-reset", "apply", "output", "channel", "trigger-source"})
 
 _BLANK = frozenset(range(33))
 
@@ -42,6 +49,7 @@ class Instrument:
 
     path: str
     line_ends: bytes
+    knows: frozenset[str] = EVERYTHING
     done: list[Executed] = field(default_factory=list)
     _buffer: bytearray = field(default_factory=bytearray)
 
@@ -119,18 +127,23 @@ class Instrument:
             return path
         for begin in [[]] if header.startswith(":") else self._beginnings(path):
             if self._do(begin + nodes, is_query, unit.parameters):
-                return [*begin, *nodes[:-1]]
+                return path if self.path == "path kept" and begin != path else [*begin, *nodes[:-1]]
         self.done.append(Executed("unknown", is_query))
-        return [*([] if header.startswith(":") else path), *nodes[:-1]] if self.path == "standard" else path
+        is_standard = self.path == "standard" and self.knows is EVERYTHING
+        return [*([] if header.startswith(":") else path), *nodes[:-1]] if is_standard else path
 
     def _beginnings(self, path: list[str]) -> list[list[str]]:
-        return {"standard": [path], "root": [[]], "path first": [path, []], "root first": [[], path]}[self.path]
+        return {"standard": [path], "root": [[]], "root first": [[], path]}.get(self.path, [path, []])
 
     def _do(self, nodes: list[str], is_query: bool, parameters: list[tuple[str, bytes]]) -> bool:
         """Is there such a command? It is executed if its parameters are right."""
         for entry in COMMANDS:
             suffixes = _match(entry.nodes, nodes, self.is_exact)
-            if suffixes is None or not (entry.has_query if is_query else entry.has_command):
+            if (
+                suffixes is None
+                or entry.name not in self.knows
+                or not (entry.has_query if is_query else entry.has_command)
+            ):
                 continue
             if is_query:
                 self.done.append(Executed(entry.name, True, suffixes))

@@ -19,8 +19,8 @@ from front_proc.resource_settings import (
     ResourceSettings,
     read_rows,
 )
-from front_proc.sessions import VI_TMO_INFINITE
 from front_proc.scpi_patterns import pattern_of
+from front_proc.sessions import VI_TMO_INFINITE
 from front_proc.setting_values import SettingsError
 from tests.support.daemon import ROOT
 

@@ -13,9 +13,11 @@ from front_proc.sessions import VI_ATTR_SEND_END_EN
 from front_proc.spool import Spool
 from front_proc.tickets import WRITES
 from instrument_proc.calls import CALLS
+from pyvisa_daemon import wire
 from pyvisa_daemon.errors import Effect
 from pyvisa_daemon.framing import PIECE_SIZE
 from pyvisa_daemon.functions import FUNCTIONS, Guarded
+from tests.front_proc.wire_peer import Peer
 
 WRITING = sorted(WRITES | {"query", "query_block"})
 
@@ -399,3 +401,26 @@ def test_closed_session_confirms_nothing(stage, supply):
 def test_unguarded_resource_takes_a_confirmation(stage):
     """A program need not know what is guarded."""
     assert not stage.service.confirm(stage.opened(), "reason").failed
+
+
+# At the doors.
+
+
+def test_wire_confirms_with_a_request_of_its_own(stage, tmp_path):
+    """Which is answered at once, in order with the writes around it."""
+    guard(stage, confirm=["OUTPut ON"])
+    peer = Peer(stage, tmp_path, ends=True)
+    peer.sends(
+        wire.Confirm(2, 1, "for the test"), wire.Write(3, 1, b"OUTP 1"), wire.Confirm(4, 1, ""), wire.Confirm(5, 9, "x")
+    )
+    stage.child.does(value=6)
+    assert sorted(peer.tokens()) == [(2, ""), (3, ""), (4, "BAD_ARGUMENT"), (5, "NO_RESOURCE")]
+    assert sent(stage) == [b"OUTP 1"]
+
+
+def test_read_behind_a_posted_write_that_was_refused_is_told(stage, tmp_path):
+    """It waits for nothing."""
+    guard(stage)
+    peer = Peer(stage, tmp_path, ends=True)
+    peer.sends(wire.Write(2, 1, b"X?;*RST"), wire.Read(3, 1, 100, after=2))
+    assert peer.tokens() == [(2, "GUARDED"), (3, "WRITE_FAILED")]
