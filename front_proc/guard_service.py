@@ -1,8 +1,9 @@
 """The guards of one resource at work: which of the calls of its sessions may go to the instrument.
 
-Runs in the front, one for each guarded resource; no I/O, and the clock is passed in. It is asked when a ticket's turn
-has come, for then the attributes hold with which it would go out, and everything before it is done. The instrument is
-given whole messages only: what is not whole is held back here, by session, until the rest comes.
+Runs in the front, one for each guarded resource. No I/O but to read a long message's own file; no clock. It is asked
+when a ticket's turn has come, for then the attributes hold with which it would go out, and everything before it is
+done. The instrument is given whole messages only: what is not whole is held back here, by session, until the rest
+comes.
 
 What the rules mean is `guards`' and `guarded_messages`'. To let another call be judged otherwise: its row in
 `pyvisa_daemon.functions`, or _OWN here.

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from tests.front_proc.scpi_tree import COMMANDS, WORDS, Entry, Executed, Node
 
 #: How a header behind `;` is found: as the standard has it; always from the root; either first; the path first, which
-#: is left as it is by what is found from the root.
-PATHS = ("standard", "root", "path first", "root first", "path kept")
+#: is left as it is by what is found from the root; the root first, and an unknown header moves the path as a known one.
+PATHS = ("standard", "root", "path first", "root first", "path kept", "root moves")
 
 EVERYTHING = frozenset(entry.name for entry in COMMANDS)
 
@@ -129,11 +129,15 @@ class Instrument:
             if self._do(begin + nodes, is_query, unit.parameters):
                 return path if self.path == "path kept" and begin != path else [*begin, *nodes[:-1]]
         self.done.append(Executed("unknown", is_query))
+        if self.path == "root moves":
+            return nodes[:-1]
         is_standard = self.path == "standard" and self.knows is EVERYTHING
         return [*([] if header.startswith(":") else path), *nodes[:-1]] if is_standard else path
 
     def _beginnings(self, path: list[str]) -> list[list[str]]:
-        return {"standard": [path], "root": [[]], "root first": [[], path]}.get(self.path, [path, []])
+        return {"standard": [path], "root": [[]], "root first": [[], path], "root moves": [[], path]}.get(
+            self.path, [path, []]
+        )
 
     def _do(self, nodes: list[str], is_query: bool, parameters: list[tuple[str, bytes]]) -> bool:
         """Is there such a command? It is executed if its parameters are right."""
