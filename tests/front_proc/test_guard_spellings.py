@@ -69,7 +69,8 @@ class Bench:
             self.leaks += self._executed(self.instruments, end=end)
         elif outcome.failed:
             self.refused += 1
-            self._written += b"" if end else b"\n"  # who waits for LF executes it when one comes
+            self._written += b"" if end else b"\n"  # who waits for LF or END executes it when that comes
+            end = self.guard.marks_end
             if not self._executed(deepcopy(self.instruments), end=end) and not self._might_execute(end=end):
                 self.false_blocks.append(self._written)
         else:
