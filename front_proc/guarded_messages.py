@@ -6,7 +6,7 @@ be sent if no reading of it is against the rules. One of them at the very end of
 """
 
 from front_proc.guards import Guards, Verdict
-from front_proc.scpi import BLOCK, STRING, WHITE, Paths, Unparsable, command_of, is_split
+from front_proc.scpi import BLOCK, STRING, WHITE, Paths, Unparsable, command_of, header_of, is_split
 from pyvisa_daemon.program_message import Span, SpanLexer
 
 #: Bytes that are kept of a unit. A parameter that a rule is about, but begins behind them, cannot be told.
@@ -162,8 +162,10 @@ class GuardedMessages:
                 raise Unparsable("parentheses that do not pair")
             command = command_of(text, is_cut=is_cut)
         except Unparsable as error:
-            if not is_split(text):  # else it is no command to an instrument that takes a line's end for white space
+            if not is_split(text):
                 self._is_unreadable(str(error))
+            elif (header := header_of(text)) is not None:  # an error to whoever takes a line's end for white space
+                reading.paths.readings(header)  # and yet the path may go on from there
             return
         if command is None:
             return

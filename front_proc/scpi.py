@@ -62,6 +62,12 @@ def command_of(unit: bytes, *, is_cut: bool = False) -> Command | None:
     return Command(nodes, parameters, bool(match[2]), header.startswith(":"), is_cut)
 
 
+def header_of(unit: bytes) -> Command | None:
+    """What a unit begins with whose parameters cannot be understood; None if that is no header."""
+    match = _HEADER.match(unit.strip(WHITE))
+    return None if match is None or match.end() > HEADER_LIMIT else command_of(match[0])
+
+
 def is_split(text: bytes) -> bool:
     """Is there a line's end within it? Then it stands there for white space."""
     stripped = text.strip(WHITE)

@@ -162,7 +162,7 @@ class Instrument:
 
     def _values(self, entry: Entry, parameters: list[tuple[str, bytes]]) -> Iterator[Any]:
         left = len(entry.parameters) - len(parameters)
-        if left < 0 or (left and self.is_exact):
+        if left and self.is_exact:  # a lenient one passes over what is too much
             raise BadSyntaxError
         for kind, (what, text) in zip(entry.parameters, parameters, strict=False):
             if kind in ("string", "block") or what != "text":

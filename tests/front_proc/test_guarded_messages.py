@@ -63,6 +63,7 @@ def test_line_is_judged(message, expected):
         (b"SYST:BEEP;\nPRES", "deny"),
         (b"SYST:BEEP;\rX\nPRES", "ok"),
         (b"SYST:BEEP\n;PRES", "deny"),
+        (b":SYST:BEEP\n:X:Y;PRES", "deny"),  # to an instrument without LF: an error, and the path is SYST
         (b"X:Y\nOUTP\rON", "confirm"),
         (b"DATA #0*RST\n*RST", "ok"),
         (b"DATA #0", "ok"),
