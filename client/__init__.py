@@ -7,6 +7,7 @@ opened is PyVISA's own object in either case. Reading tour:
     resource_manager   PyVISA's ResourceManager with `checkSocket`
     text_socket        the text protocol, a method for each command
     text_connection    under it: one request, one reply
+    confirmations      the reason for a message that a guard wants confirmed
     locking            a lock for the length of a `with`, with a reason and a time to live
     command            `instruments`, for people at a terminal; lock_command its `lock`, `unlock` and `kick`
     log_*              `instruments log`: an audit log read, and verified
@@ -18,13 +19,14 @@ from typing import Any
 
 import pyvisa
 
+from client.confirmations import confirm
 from client.locking import lock
 from client.resource_manager import ResourceManager, open_resource
 from client.text_socket import SocketManager, TCPVisaSocket
 from pyvisa_daemon import hosts
 from pyvisa_daemon.errors import Failure
 
-__all__ = ["Failure", "ResourceManager", "SocketManager", "TCPVisaSocket", "lock", "open_resource", "tryIps"]
+__all__ = ["Failure", "ResourceManager", "SocketManager", "TCPVisaSocket", "confirm", "lock", "open_resource", "tryIps"]
 
 
 class _Client(ModuleType):

@@ -226,6 +226,10 @@ class TCPVisaSocket:
         """viUnlock: gives one lock back."""
         self.command("unlock")
 
+    def confirm(self, reason: str) -> None:
+        """The next message to the current resource that has to be confirmed is meant, and why."""
+        self.command("confirm", reason)
+
     def wait_srq(self, ms: float) -> int:
         """Waits `ms` milliseconds for the current resource to request service: its status byte, 0 to 255."""
         return int(self._ask_for("wait_srq", *_milliseconds(ms), ms=ms))

@@ -38,7 +38,7 @@ from front_proc import (  # noqa: E402
     token_file,
     wire_conversation,
 )
-from pyvisa_daemon import audit_chain, errors, wire  # noqa: E402
+from pyvisa_daemon import audit_chain, errors, functions, wire  # noqa: E402
 
 Row = tuple[str | None, ...]
 
@@ -216,6 +216,14 @@ def all_limits() -> Callable[[str], str]:
     )
 
 
+def guarded_functions() -> Callable[[str], str]:
+    rows: list[Row] = []
+    for kind in functions.Guarded:
+        names = [code(row.name) for row in functions.FUNCTIONS.values() if row.guarded is kind]
+        rows.append((code(kind), ", ".join(names), None))
+    return table(("kind", "functions", "on a guarded resource"), rows)
+
+
 def audit_events() -> Callable[[str], str]:
     rows = [(code(event), meaning, None) for event, meaning in audit.EVENTS.items()]
     return table(("event", "what it tells", "fields between `time`, `event` and `seq`, `prev`"), rows)
@@ -386,6 +394,7 @@ TABLES: dict[str, Callable[[], Callable[[str], str]]] = {
     "limits": all_limits,
     "audit-events": audit_events,
     "audit-examples": audit_examples,
+    "guarded-functions": guarded_functions,
     "fault-kinds": fault_kinds,
     "fault-keys": fault_keys,
     "functions-passed": passed_functions,

@@ -34,6 +34,8 @@ EVENTS = {
     "lease_over": "a client lost its lock, which it did not use for as long as it may live",
     "unlocked": "a client lost its lock because somebody forced it open",
     "kicked": "somebody cut a client's connection",
+    "confirm": "a client gave its reason for the next message that needs one",
+    "confirmed": "a message that needs a reason was let through for the one given",
     "opened": "an instrument's process has its session open",
     "hung": "an instrument's process gave no answer by its deadline",
     "crashed": "an instrument's process ended by itself",

@@ -43,6 +43,7 @@ class Limits:
     longest_offline: float
     strangers: int
     wrong_token_time: float
+    confirm_time: float
 
 
 def _seconds(value: Any) -> float:
@@ -117,6 +118,7 @@ ROWS = (
     ),
     _number("strangers", 64, "connections at once that have no rights yet; one more, and the oldest of them is cut"),
     _time("wrong-token-time", 1.0, "until a wrong token is answered; then the connection is closed"),
+    _time("confirm-time", 60.0, "from a confirmation until the message that it is for"),
 )
 
 DEFAULTS = Limits(**{row.field: row.default for row in ROWS})

@@ -17,6 +17,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from front_proc.guard_settings import limits, patterns
+from front_proc.guards import Guards, Limit
+from front_proc.scpi_patterns import Pattern
 from front_proc.setting_values import (
     LIBRARIES,
     Setting,
@@ -80,6 +83,15 @@ class EffectiveSettings:
     safe_state: tuple[bytes, ...]
     #: Are they sent when the daemon ends?
     safe_at_stop: bool
+    #: What must not reach the instrument, or not without a reason.
+    read_only: bool = False
+    deny: tuple[Pattern, ...] = ()
+    confirm: tuple[Pattern, ...] = ()
+    limit: tuple[Limit, ...] = ()
+
+    @property
+    def guards(self) -> Guards:
+        return Guards(self.read_only, self.deny, self.confirm, self.limit)
 
 
 @dataclass(frozen=True)
@@ -235,10 +247,30 @@ KEYS = (
         "what makes it safe: sent once, in this order, when the client that has its lock is lost, and on `.!.safe`",
     ),
     Setting("safe-at-stop", flag, "true or false", False, "its safe state is also sent when the daemon ends"),
+    Setting("read-only", flag, "true or false", False, "only queries reach the instrument"),
+    Setting(
+        "deny",
+        patterns,
+        "a list of headers as manuals write them: '*RST', 'SYSTem:PRESet', 'OUTPut[:STATe] ON'",
+        [],
+        "the commands that do not reach it",
+    ),
+    Setting("confirm", patterns, "the same", [], "the commands that need a confirmation with a reason"),
+    Setting(
+        "limit",
+        limits,
+        "a table: header = [LOW, HIGH], or a list of such ranges, one for each parameter; [] for any, "
+        "[LOW, HIGH, 'UNIT'] for a unit",
+        {},
+        "the commands whose parameters must be numbers within a range",
+    ),
 )
 
 #: The keys that are no setting of their own: they say which resources, and what one is called.
 _NAMING = ("match", "name")
+
+#: Of these keys all rows that match hold together: a later one cannot loosen what an earlier one forbids.
+GUARDS = ("read_only", "deny", "confirm", "limit")
 
 #: What holds without any row; the library is the daemon's.
 DEFAULTS: dict[str, Any] = {

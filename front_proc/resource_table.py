@@ -6,8 +6,9 @@ Pure. Runs in the front. Names are compared as VISA has them: canonical, in any 
 import fnmatch
 import re
 from collections.abc import Iterable
+from typing import Any
 
-from front_proc.resource_settings import DEFAULTS, EffectiveSettings, ResourceSettings
+from front_proc.resource_settings import DEFAULTS, GUARDS, EffectiveSettings, ResourceSettings
 
 #: A pattern whose first part lacks the board that every canonical name has: VISA takes it for 0 (VPP-4.3, 4.3.1).
 _NO_BOARD = re.compile(r"^(gpib|prlgx-tcpip|pxi|tcpip|usb|vxi)::")
@@ -38,7 +39,7 @@ class ResourceTable:
         name = resource.casefold()
         for fit, row in self._fits:
             if fit.fullmatch(name):
-                settings |= row.given
+                settings |= {key: _together(key, settings[key], value) for key, value in row.given.items()}
         return EffectiveSettings(**settings)
 
     def resource_of(self, alias: str) -> str | None:
@@ -59,6 +60,13 @@ def fit(match: str, *, is_pattern: bool) -> re.Pattern[str]:
     """What fits the case-folded names of the resources that are meant."""
     match = match.casefold()
     return re.compile(fnmatch.translate(_NO_BOARD.sub(r"\g<1>0::", match)) if is_pattern else re.escape(match))
+
+
+def _together(key: str, before: Any, value: Any) -> Any:
+    """What holds of one key when another row gives it."""
+    if key not in GUARDS:
+        return value
+    return before or value if isinstance(value, bool) else before + value
 
 
 def _fit(row: ResourceSettings) -> re.Pattern[str]:

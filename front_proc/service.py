@@ -17,6 +17,7 @@ from front_proc.attributes import ResourceAttributes
 from front_proc.errands import ERRAND, LOST, Errands
 from front_proc.event_service import EventService
 from front_proc.events import MAV
+from front_proc.guard_service import REASON_LIMIT, GuardService
 from front_proc.hold import Hold
 from front_proc.house import House
 from front_proc.keeper import Keeper
@@ -72,6 +73,12 @@ class Service:
         self._queue = FairQueue()
         self._hold = Hold()
         self._running: Ticket | None = None
+        #: What the settings say must not reach the instrument; None if they say nothing.
+        self._guard: GuardService | None = None
+        #: A long message is being read by it: nobody else's turn comes meanwhile.
+        self._reading: asyncio.Task[None] | None = None
+        if settings.guards:
+            self._guard = GuardService(name, settings.guards, house.limits.confirm_time, self._record_confirmed)
         #: Who waits for the end of a ticket that is being aborted.
         self._aborts: list[tuple[Ticket, asyncio.Future[None]]] = []
         #: Seconds that a connection has which is made anew because there is no other way to empty it.
@@ -86,7 +93,7 @@ class Service:
 
     @property
     def is_busy(self) -> bool:
-        return self._running is not None or self._errands.is_under_way
+        return self._running is not None or self._errands.is_under_way or self._reading is not None
 
     @property
     def queued(self) -> int:
@@ -182,6 +189,24 @@ class Service:
         self.events.left(session)
         self.locks.left(session)
         session.ahead.clear()
+        if self._guard is not None:
+            self._guard.left(session)
+
+    def confirm(self, session: Session, reason: str) -> Outcome:
+        """`session` means the next message that needs a confirmation, for this reason. Nothing to do without guards."""
+        if session not in self._sessions:
+            return failed("NO_RESOURCE", f"the session on {self._name} is closed")
+        words = " ".join(reason.split())
+        if not words or len(words) > REASON_LIMIT:
+            return failed("BAD_ARGUMENT", f"a reason has 1 to {REASON_LIMIT} characters")
+        if self._guard is not None:
+            self._guard.confirm(session, words, time.monotonic())
+        self._house.audit.record("confirm", **session.client.who(), resource=self._name, reason=words)
+        return Outcome(effect=Effect.NONE)
+
+    def _record_confirmed(self, session: Session, reason: str, rule: str, message: str) -> None:
+        fields = {"resource": self._name, "reason": reason, "rule": rule, "command": message}
+        self._house.audit.record("confirmed", **session.client.who(), **fields)
 
     async def abort(self, reason: str) -> None:
         """Cut the running command short, whoever's it is and whoever has a lock. Returns when it has ended."""
@@ -270,6 +295,9 @@ class Service:
         self._is_paused = False
         for session in self._sessions:
             session.begin(marks_end=report.ends)
+        if self._guard is not None:
+            for session in self._guard.opened(marks_end=report.ends):
+                session.is_cut_off = session.generation is None  # else it is told of the new process anyway
 
     def dispatch(self) -> None:
         """Give the child its next order, if it is idle and somebody's turn has come."""
@@ -277,7 +305,7 @@ class Service:
             self._send_safe_state()
         if not self._queue and self.events.poll_at is None:
             return
-        while self._keeper.state is State.READY and not self._errands.is_under_way:
+        while self._keeper.state is State.READY and not self._errands.is_under_way and self._reading is None:
             now = time.monotonic()
             if self._polls_now(now):
                 break
@@ -320,11 +348,38 @@ class Service:
         if refusal is None and self._hold.needs_resync(ticket):
             self._errands.resynchronise(self._hold)
             return
+        if refusal is None and self._guard is not None:
+            if self._guard.has_to_read(ticket):
+                self._reading = self._loop.create_task(self._read_long(self._guard, ticket))
+                return
+            refusal = self._guarded(self._guard, ticket)
         self._queue.take(ticket)
         if refusal is not None:
             self.finish(ticket, refusal)
         elif not self._is_answered_ahead(ticket):
             self._run(ticket)
+
+    async def _read_long(self, guard: GuardService, ticket: Ticket) -> None:
+        """Have the guard read a long message that is still in the queue; its turn comes again when that is done."""
+        try:
+            for _ in guard.read(ticket):
+                await asyncio.sleep(0)
+                if ticket.outcome is not None:  # it was withdrawn, and its file is closed
+                    break
+        except Exception as error:  # a full disk, or a fault of ours: what cannot be judged is not sent
+            self._house.note_fault(error)
+            self.fail(lambda other: other is ticket, failed("INTERNAL_ERROR"))
+        finally:
+            self._reading = None
+        self.dispatch()
+
+    def _guarded(self, guard: GuardService, ticket: Ticket) -> Outcome | None:
+        """How it ends without the instrument, if it does; what cannot be judged for a fault of ours is not sent."""
+        try:
+            return guard.outcome(ticket)
+        except Exception as error:
+            self._house.note_fault(error)
+            return failed("INTERNAL_ERROR")
 
     def _refusal_in_turn(self, ticket: Ticket) -> Outcome | None:
         """Why a ticket whose turn has come is not carried out after all."""
@@ -364,7 +419,7 @@ class Service:
     def _overheard(self, ticket: Ticket) -> bytes | LongMessage:
         """What a write sends, of which is heard what it asks for: of a long one as it goes to the child."""
         if isinstance(ticket.data, Spool):
-            return Overheard(ticket.data, partial(self._hear, ticket))
+            return Overheard(ticket.data, partial(self._hear, ticket), ticket.before)
         self._hear(ticket, ticket.beginning, True)
         return ticket.data
 
@@ -433,6 +488,8 @@ class Service:
         value = report.value if ticket.reads_by is None else ticket.reads_by
         has_written = ticket.call == "write_read" and ticket.traffic is Traffic.ANSWER
         effect = Effect.DONE if has_written else report.effect
+        if ticket.before and type(value) is int:
+            value = max(0, value - len(ticket.before))  # of its own bytes; the others were counted before
         outcome = Outcome(report.status, value, report.data, report.token, effect, report.text)
         if ticket.is_answered and not outcome.failed:
             is_kept = bool(ticket.session.ahead)  # unless the session has left meanwhile
@@ -621,6 +678,8 @@ class Service:
         """Nothing of it is left to be done."""
         self.locks.stop_waiting()
         self.safe.stop_waiting()
+        if self._reading is not None:
+            self._reading.cancel()
         for timer in (self._queue_timer, self._poll_timer):
             if timer is not None:
                 timer.cancel()

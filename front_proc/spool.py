@@ -22,7 +22,7 @@ class LongMessage(Protocol):
 
 
 class Spool:
-    """Bytes, appended once and read once. Raises OSError when the disk is full."""
+    """Bytes, appended once and then read, from their beginning each time. Raises OSError when the disk is full."""
 
     def __init__(self, folder: Path) -> None:
         self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - it lives as long as its ticket
@@ -52,15 +52,19 @@ class Spool:
 @dataclass(frozen=True, slots=True)
 class Overheard:
     """A spool of which each piece is heard as it goes out, and whether it is the last: to hear all of a long message
-    beforehand would keep everybody waiting."""
+    beforehand would keep everybody waiting. `before` goes out in front of it."""
 
     spool: Spool
     hear: Callable[[bytes, bool], None]
+    before: bytes = b""
 
     def __len__(self) -> int:
-        return len(self.spool)
+        return len(self.before) + len(self.spool)
 
     def pieces(self) -> Iterator[bytes]:
+        if self.before:
+            self.hear(self.before, False)
+            yield self.before
         left = len(self.spool)
         for piece in self.spool.pieces():
             left -= len(piece)

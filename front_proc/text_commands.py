@@ -33,6 +33,7 @@ from front_proc.text_framing import (
     unescape,
     without_suffix,
 )
+from front_proc.text_guards import confirm
 from front_proc.text_safe import safe, safe_words
 from pyvisa_daemon.errors import Failure
 from pyvisa_daemon.version import __version__
@@ -457,6 +458,9 @@ _PROGRAM = (
     ),
     Command(
         "abort", "RESOURCE", words(1, 1), abort, "cut the command that runs there short", acts=True, on_record=True
+    ),
+    Command(
+        "confirm", "[@RESOURCE] REASON", message, confirm, "why the next message is meant that has to be confirmed"
     ),
     Command("mode", "[plain|tagged]", words(0, 1), mode, "mark every reply with ok or err", role=Role.OBSERVE),
     Command(

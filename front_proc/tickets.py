@@ -106,6 +106,8 @@ class Ticket(msgspec.Struct, eq=False, weakref=True):
     #: Bytes of the answer that came as pieces.
     received: int = 0
     outcome: Outcome | None = None
+    #: What a guard had held back of its message: it goes out in front, and is in `data` unless that is a Spool.
+    before: bytes = b""
 
     def describe(self) -> Callable[[], str]:
         """What gives its words for the audit when they are wanted, and keeps no long message till then."""

@@ -432,6 +432,7 @@ _OnOutcome = Callable[[Outcome], None]
 _DIRECT: dict[type[Any], Callable[[Session, Any, _OnOutcome], None]] = {
     wire.Reading: _goes_on_reading,
     wire.Unlock: lambda session, _, ended: ended(session.resource.service.locks.unlock(session)),
+    wire.Confirm: lambda session, request, ended: ended(session.resource.service.confirm(session, request.reason)),
     wire.EnableEvent: lambda session, request, ended: session.resource.service.events.enable(
         session, request.event, ended
     ),

@@ -93,6 +93,8 @@ def _rows() -> dict[str, ErrorKind]:
         ("AUTH_FAILED", "VI_ERROR_NPERMISSION", "no such token, or none any more; the connection is closed"),
         ("LOCK_LOST", "VI_ERROR_SESN_NLOCKED", "the lock that this session had was taken from it, or ran out"),
         ("NO_RECORD", "VI_ERROR_FILE_IO", "the audit log cannot be written, and such a message needs a record"),
+        ("GUARDED", "VI_ERROR_NPERMISSION", "a guard of the resource refuses the message"),
+        ("CONFIRM_FIRST", "VI_ERROR_NPERMISSION", "the message needs a confirmation with a reason"),
         ("START_FAILED", "VI_ERROR_SYSTEM_ERROR", "no process could be started for the instrument"),
         ("INTERNAL_ERROR", "VI_ERROR_SYSTEM_ERROR", "a fault of the daemon's own; its log has the details"),
     ]

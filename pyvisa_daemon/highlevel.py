@@ -310,6 +310,13 @@ class DaemonVisaLibrary(EventFunctions):
             opened.ahead.termination = int(character) if is_enabled else -1
         return status
 
+    # Guards.
+
+    def confirm(self, session: VISASession, reason: str) -> StatusCode:
+        """No VISA function: the next message of this session that the daemon's guards want confirmed is meant, and
+        why. Raises `refusals.DaemonIOError`."""
+        return self._ask(session, wire.Confirm, reason)[1]
+
     # Locks.
 
     def lock(

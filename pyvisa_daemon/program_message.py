@@ -4,18 +4,20 @@ Runs in every process: the client's end, the front and the child must judge alik
 
     MessageLexer    what one session writes: how many answers it asks for, whether its last message has ended
     BlockScanner    one answer as it is read: whether a termination character in it is data of a block
+    SpanLexer       what is written, for who must understand it: what is text, and where strings and blocks lie
 
-Both take bytes in chunks of any size; how they were cut makes no difference. To let another byte mean something: its
+All take bytes in chunks of any size; how they were cut makes no difference. To let another byte mean something: its
 row in `_WITHOUT_END`. One file, though a long one: two readers of strings and blocks would come to differ.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import IntEnum, auto
+from enum import Enum, IntEnum, auto
 
 _CR, _LF = b"\r\n"
 _APOSTROPHE, _QUOTE, _QUERY, _NUMBER_SIGN = b"'\"?#"
+_SEMICOLON = ord(";")
 
 #: IEEE 488.2, 7.4.1.2; with LF, behind which a message begins.
 _WHITE_SPACE = bytes(range(0x21))
@@ -164,6 +166,16 @@ _IN_ANSWER = {
     state: _row({byte: move for byte, move in row.on.items() if byte not in b"?\r\n"})
     for state, row in _WITHOUT_END.items()
 }
+
+#: For who must know every unit: a `?` means nothing, `;` does.
+_IN_UNITS = {
+    state: _row(
+        {byte: row.on[_LF] if byte == _CR else move for byte, move in row.on.items() if byte != _QUERY}
+        | ({_SEMICOLON: (_Event.BYTES, _State.OTHER)} if state <= _State.OTHER else {})
+    )
+    for state, row in _WITHOUT_END.items()
+    if state <= _State.QUOTES
+} | {_State.INDEFINITE: _row({})}
 
 _OUTSIDE = frozenset((_State.ELEMENT, _State.WORD, _State.OTHER))
 _IN_BLOCK = frozenset((_State.HEADER, _State.BLOCK, _State.AFTER_BLOCK))
@@ -351,3 +363,95 @@ class BlockScanner(_Lexer):
             self._state = self._behind[data[-1]]  # at memory's speed
         else:
             self._go_through(data)
+
+
+class Span(Enum):
+    """What a stretch of a program message is."""
+
+    TEXT = auto()  # outside strings and blocks, without separators
+    SEPARATOR = auto()  # one byte: `;`, CR or LF, outside too
+    STRING = auto()  # a string begins here; its content is not told
+    BLOCK = auto()  # a block of definite length; nor is its data
+    INDEFINITE = auto()  # a block that only END ends
+    BROKEN = auto()  # this cannot be read: the bytes say why; what follows means nothing
+
+
+class SpanLexer(_Lexer):
+    """A program message as its spans, for who must understand what is written and refuses what can be read in two ways
+    (front_proc's guards). What `MessageLexer` has doubts about is BROKEN here; so is a `#` that begins neither a block
+    nor a number, and a string or block in the place of a header."""
+
+    def __init__(self) -> None:
+        super().__init__(_IN_UNITS, _BEHIND)
+        self._is_mispaired = False
+        #: The quotation mark of the string that ended with the last byte: another one goes on with it.
+        self._closed = 0
+
+    @property
+    def is_inside(self) -> bool:
+        """Is the next byte one of a string or block, or of what may be a block's header?"""
+        return self._state not in _OUTSIDE and self._state not in (_State.AFTER_STRING, _State.AFTER_BLOCK)
+
+    @property
+    def promised(self) -> int:
+        """Bytes to come that are certain to be a block's data."""
+        return self._left
+
+    @property
+    def is_indefinite(self) -> bool:
+        """Is it in a block that only END ends?"""
+        return self._state is _State.INDEFINITE
+
+    def feed(self, data: bytes) -> Iterator[tuple[Span, bytes]]:
+        """The spans of the message's next bytes; a text may come in parts."""
+        position, size = 0, len(data)
+        while position < size:
+            state, begin = self._state, position
+            position = _STEPS.get(state, _Lexer._to_next_mark)(self, data, position)
+            if state in _OUTSIDE:
+                yield from self._text(state, data[begin:position])
+            elif state is _State.HEADER:
+                yield from self._begun()
+            elif state in (_State.APOSTROPHES, _State.QUOTES):
+                if data[position - 1] in b"\r\n":
+                    yield Span.BROKEN, b"the line ends within a string"
+                elif self._state is _State.AFTER_STRING:
+                    self._closed = data[position - 1]
+            elif self._is_mispaired:
+                yield Span.BROKEN, b"no separator behind a string or block"
+
+    def _text(self, state: _State, span: bytes) -> Iterator[tuple[Span, bytes]]:
+        mark = span[-1] if span[-1] in _MARKS else 0
+        text = span[:-1] if mark else span
+        if text:
+            state, self._closed = _BEHIND[text[-1]], 0
+            yield Span.TEXT, text
+        if not mark:
+            return
+        closed, self._closed = self._closed, 0
+        if mark in (_SEMICOLON, _CR, _LF):
+            yield Span.SEPARATOR, span[-1:]
+        elif mark == _NUMBER_SIGN:
+            if state is not _State.ELEMENT:
+                yield Span.BROKEN, b"a # where neither a block nor a number can begin"
+        elif state is _State.ELEMENT:
+            yield Span.STRING, b""
+        elif mark != closed:
+            yield Span.BROKEN, b"a quotation mark where no string can begin"
+
+    def _begun(self) -> Iterator[tuple[Span, bytes]]:
+        """Behind the `#` of what may be a block."""
+        if self._state is _State.INDEFINITE:
+            yield Span.INDEFINITE, b""
+        elif self._state in (_State.BLOCK, _State.AFTER_BLOCK):
+            yield Span.BLOCK, b""
+        elif self._state is _State.WORD:
+            yield Span.BROKEN, b"a block without its length"
+        elif self._state is _State.OTHER:
+            yield Span.TEXT, b"#"
+
+    def _turn(self, event: _Event) -> None:
+        self._is_mispaired = event is _Event.MISPAIRED
+
+
+_MARKS = frozenset((_APOSTROPHE, _QUOTE, _NUMBER_SIGN, _SEMICOLON, _CR, _LF))

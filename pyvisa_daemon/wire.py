@@ -28,7 +28,7 @@ MAGIC = b"\x89VISAd\r\n"
 VERSION = 3
 
 #: What this side can do beyond the version, told in both hellos.
-FEATURES = ("posted-write", "find", "locks", "events")
+FEATURES = ("posted-write", "find", "locks", "events", "confirm")
 
 #: What an answer may be; bytes have a field of their own.
 Value = bool | int | float | str | list[str | int] | None
@@ -170,6 +170,15 @@ class Unlock(_Message, tag="unlock", frozen=True):
     session: int
 
 
+class Confirm(_Message, tag="confirm", frozen=True):
+    """The next message of this session that has to be confirmed is meant, for this reason. The daemon must have the
+    feature `confirm`."""
+
+    id: int
+    session: int
+    reason: str
+
+
 class EnableEvent(_Message, tag="enable_event", frozen=True):
     """From now on this session is told of events of that type (VPP-4.3, 3.7): by Happened."""
 
@@ -222,6 +231,7 @@ Request = (
     | SetAttribute
     | Lock
     | Unlock
+    | Confirm
     | EnableEvent
     | DisableEvent
     | Abandon

@@ -15,6 +15,9 @@ SAFE_STATE = ROOT / "docs" / "how-to" / "safe-state.md"
 #: So do its: `test_reserve` executes them.
 RESERVE = ROOT / "docs" / "how-to" / "reserve-an-instrument.md"
 
+#: As are these; `test_guard_an_instrument` does.
+GUARD_AN_INSTRUMENT = ROOT / "docs" / "how-to" / "guard-an-instrument.md"
+
 _FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -32,9 +35,8 @@ def name_of(page: Path) -> str:
 def examples(language: str, page: Path | None = None) -> list[Example]:
     """The fenced blocks in `language`, of one page or of all that have no test file of their own."""
     found = []
-    for path in (
-        [path for path in PAGES if path not in (SIMULATE_FAULTS, SAFE_STATE, RESERVE)] if page is None else [page]
-    ):
+    own = (SIMULATE_FAULTS, SAFE_STATE, RESERVE, GUARD_AN_INSTRUMENT)
+    for path in [path for path in PAGES if path not in own] if page is None else [page]:
         text = path.read_text("utf-8")
         for match in _FENCED.finditer(text):
             if match[1] == language:

@@ -18,6 +18,7 @@ from front_proc.lifecycle import State
 from front_proc.log_writer import GATHER_TIME
 from pyvisa_daemon import tokens
 from tests.support.daemon import ROOT, Daemon
+from tests.support.text_client import TextClient
 from tests.support.waiting import wait_until
 
 Record = dict[str, Any]
@@ -28,6 +29,7 @@ def records_of_every_event(daemon_factory, instrument_factory, folder: Path) -> 
     config = folder / "story.toml"
     config.write_text(
         "[limits]\nfailures = 2\nlongest-backoff = 0.1\n[[resource]]\nmatch = '*'\nsafe-state = ['SET VOLT 0']\n"
+        "[[resource]]\nmatch = 'TCPIP*'\nconfirm = ['SET ON']\n"
     )
     daemon = daemon_factory("--grace", "0.2", "--linger", "0", "--config", str(config))
     with deaf_client(daemon):
@@ -58,9 +60,17 @@ def hang_crash_and_back_off(daemon: Daemon, instrument) -> None:
         broken(daemon, instrument.resource)
         client.ask(f".#.reset {instrument.resource}")
         wait_until(lambda: daemon.resource(instrument.resource)["state"] == State.READY)
+        confirmed(client)
         client.ask(".#.close_resource")
     daemon.wait_for_audit(event="closed")
     daemon.wait_for_audit(event="disconnect")
+
+
+def confirmed(client: TextClient) -> None:
+    """A message that needs a reason; the first is told of the new process."""
+    client.ask(".#.query_resource *IDN?")
+    assert client.ask(".#.confirm the sample is out") == "ok"
+    assert client.ask(".#.write_resource SET ON") == "7"
 
 
 def broken(daemon: Daemon, resource: str) -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyvisa import rname
 
+from front_proc.guards import Limit, Range
 from front_proc.resource_settings import (
     DEFAULTS,
     KEYS,
@@ -18,6 +19,7 @@ from front_proc.resource_settings import (
     ResourceSettings,
     read_rows,
 )
+from front_proc.scpi_patterns import pattern_of
 from front_proc.sessions import VI_TMO_INFINITE
 from front_proc.setting_values import SettingsError
 from tests.support.daemon import ROOT
@@ -60,6 +62,17 @@ RIGHT = {
     "srq-poll": [(0, 0.0), (0.01, 0.01), (2, 2.0)],
     "safe-state": [([], ()), (["OUTP OFF", "VOLT 0"], (b"OUTP OFF", b"VOLT 0")), (["µ"], ("µ".encode(),))],
     "safe-at-stop": [(True, True), (False, False)],
+    "read-only": [(True, True), (False, False)],
+    "deny": [([], ()), (["*RST", "SYSTem:PRESet?"], (pattern_of("*RST"), pattern_of("SYSTem:PRESet?")))],
+    "confirm": [(["OUTPut[:STATe] ON"], (pattern_of("OUTPut[:STATe] ON"),))],
+    "limit": [
+        ({}, ()),
+        ({"VOLTage": [0, 12]}, (Limit(pattern_of("VOLTage"), (Range(0.0, 12.0),)),)),
+        (
+            {"APPLy": [[0, 12], [], [-1.5, 1, "a"]]},
+            (Limit(pattern_of("APPLy"), (Range(0.0, 12.0), None, Range(-1.5, 1.0, "A"))),),
+        ),
+    ],
 }
 
 #: key -> (value, what is said beside the value and what is accepted).
@@ -78,6 +91,12 @@ WRONG = {
     "safe-state": [(value, "") for value in ("OUTP OFF", 0, True, [""], [" "], [1], [["OUTP OFF"]])]
     + [(["OUTP OFF", "VOLT?"], "answer"), (["OUTP OFF\n"], "termination"), (["\0"], "termination")],
     "safe-at-stop": [(value, "") for value in (0, 1, "true", "", None)],
+    "read-only": [(value, "") for value in (1, 0, "true", None, [])],
+    "deny": [(value, "") for value in ("*RST", [1], {"*RST": 1})] + [(["volt"], "upper case"), (["A["], "counterpart")],
+    "confirm": [(value, "") for value in ("OUTP ON", 5)] + [(["OUTPut:"], "colon"), (["[OUTPut]"], "left out")],
+    "limit": [(value, "") for value in (5, ["VOLTage"])]
+    + [({"VOLTage": value}, "no range") for value in (5, [], [1], [2, 1], [0, "12"], [0, True], [[0, 1], [1]])]
+    + [({"VOLTage": [0, 1, "XYZ"]}, "no unit"), ({"VOLTage?": [0, 1]}, "behind"), ({"VOLTage 1": [0, 1]}, "behind")],
 }
 
 NAME = "GPIB0::22::INSTR"

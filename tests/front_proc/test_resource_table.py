@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from front_proc.resource_settings import KEYS, HoldKind, HoldRule, read_rows
+from front_proc.resource_settings import GUARDS, KEYS, HoldKind, HoldRule, read_rows
 from front_proc.resource_table import ResourceTable
 from front_proc.settings import read_settings
 from tests.docs.pages import examples
@@ -37,7 +37,27 @@ def test_resource_without_a_row_has_the_defaults():
         "srq_poll": 0.1,
         "safe_state": (),
         "safe_at_stop": False,
+        "read_only": False,
+        "deny": (),
+        "confirm": (),
+        "limit": (),
     }
+
+
+def test_guards_of_all_rows_that_match_hold_together():
+    """A narrower row cannot loosen what a wider one forbids."""
+    rows = table(
+        {"match": "*", "deny": ["*RST"], "read-only": True, "limit": {"VOLTage": [0, 30]}},
+        {"match": "GPIB*", "deny": ["SYSTem:PRESet"], "confirm": ["OUTPut ON"], "limit": {"VOLTage": [0, 12]}},
+        {"match": VOLTMETER, "deny": [], "confirm": [], "limit": {}, "read-only": False},
+    )
+    effective = rows.of(VOLTMETER)
+    assert [pattern.text for pattern in effective.deny] == ["*RST", "SYSTem:PRESet"]
+    assert [pattern.text for pattern in effective.confirm] == ["OUTPut ON"]
+    assert [limit.ranges[0].high for limit in effective.limit if limit.ranges[0]] == [30, 12]
+    assert effective.read_only
+    assert rows.of(SCOPE).confirm == ()
+    assert not table().of(SCOPE).guards
 
 
 @pytest.mark.parametrize(
@@ -141,8 +161,8 @@ def test_effective_value_is_that_of_the_last_row_that_matches_and_has_the_key(ro
 
 
 def test_random_rows_try_every_key():
-    """A new key needs its values above."""
-    assert set(VALUES) == {key.name for key in KEYS} - {"match", "name"}
+    """A new key needs its values above, unless all its rows hold together."""
+    assert {key.name for key in KEYS if key.field not in GUARDS} - {"match", "name"} == set(VALUES)
 
 
 # Who is listed, and who searches.

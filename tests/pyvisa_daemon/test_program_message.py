@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pyvisa_daemon.program_message import BlockScanner, MessageLexer, contains_query, count_answers
+from pyvisa_daemon.program_message import BlockScanner, MessageLexer, Span, SpanLexer, contains_query, count_answers
 
 #: Stands for END in a list of bytes.
 END = -1
@@ -592,3 +592,60 @@ def test_each_answer_is_read_to_its_end_when_its_blocks_hold_the_termination(
     """Never less than one, never any of the next."""
     interface = io.BytesIO(b"".join(answer + termination for answer in answers))
     assert [read_answer(interface, termination) for _ in answers] == [answer + termination for answer in answers]
+
+
+# Spans.
+
+
+def spans(*pieces: bytes) -> list[tuple[Span, bytes]]:
+    """Texts that follow each other joined; what comes behind BROKEN means nothing."""
+    lexer, found = SpanLexer(), []
+    for span, text in itertools.chain.from_iterable(map(lexer.feed, pieces)):
+        if found and span is Span.TEXT is found[-1][0]:
+            found[-1] = (span, found[-1][1] + text)
+        else:
+            found.append((span, text))
+        if span is Span.BROKEN:
+            break
+    return found
+
+
+def words(data: bytes) -> str:
+    """The spans in short: text as it is, S for a string, B for a block, I for one without length, ! for broken."""
+    signs = {Span.STRING: "S", Span.BLOCK: "B", Span.INDEFINITE: "I", Span.BROKEN: "!"}
+    return "".join(signs.get(span) or text.decode() for span, text in spans(data))
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"A 1;:B 2\r\n", "A 1;:B 2\r\n"),
+        (b"A 'x;''y' , \"z\";B", "A S , S;B"),
+        (b"A #13a;b;B #10;C", "A B;B B;C"),
+        (b"A #0;B", "A I"),
+        (b"A #HFF,#b1", "A #HFF,#b1"),
+        (b"A#15abcde", "A!"),
+        (b"A 1#15", "A 1!"),
+        (b"A #2x", "A !"),
+        (b"A #13abcd", "A B!"),
+        (b"A it's", "A it!"),
+        (b"A 'x'y", "A S!"),
+        (b"A 'x'\"y\"", "A S!"),
+        (b"A 'x\ny'", "A S!"),
+        (b"'A'", "S"),
+        (b"A;'B'", "A;!"),
+    ],
+)
+def test_spans_are_told(data: bytes, expected: str) -> None:
+    """What is text and what is not; what can be read in two ways is broken."""
+    assert words(data) == expected
+
+
+@given(
+    st.lists(st.sampled_from([b"A", b" ", b"'", b'"', b"#", b"1", b"3", b"0", b";", b",", b"\n", b"\r", b"H"])),
+    st.integers(1, 5),
+)
+def test_spans_are_the_same_however_they_are_cut(bits: list[bytes], size: int) -> None:
+    """Whatever the pieces are."""
+    data = b"".join(bits)
+    assert spans(*(data[at : at + size] for at in range(0, len(data), size))) == spans(data)
