@@ -67,12 +67,14 @@ class _Long:
 @dataclass(slots=True)
 class GuardService:
     """The guards of the resource called `name`. `on_confirmed` is told of every message that goes out for a reason: its
-    session, the reason, the rule and the message, as far as it is recorded."""
+    session, the reason, the rule and the message, as far as it is recorded. `unrecorded`: why nothing may go out that
+    acts on the instrument, for there can be no record of it."""
 
     name: str
     guards: Guards
     confirm_time: float
     on_confirmed: Callable[[Session, str, str, str], None]
+    unrecorded: Callable[[], Outcome | None]
     marks_end: bool = False
     _held: dict[Session, _Held] = field(default_factory=dict)
     _confirmations: dict[Session, Confirmation] = field(default_factory=dict)
@@ -133,8 +135,9 @@ class GuardService:
             return self._judged(ticket, self.guards.verdict(TRIGGER, ["*TRG:"]))
         elif kind is Guarded.RAW:
             return self._refused(Verdict("GUARDED", "this resource is guarded", f"so {ticket.call} is not passed on"))
-        elif kind is Guarded.ACTS and self.guards.read_only:
-            return self._refused(Verdict("GUARDED", "read-only", f"refuses {ticket.call}"))
+        elif kind is Guarded.ACTS:
+            read_only = Verdict("GUARDED", "read-only", f"refuses {ticket.call}")
+            return self._judged(ticket, read_only if self.guards.read_only else None)
         return None
 
     def _begun(self, ticket: Ticket) -> _Held:
@@ -152,7 +155,7 @@ class GuardService:
         if not self._ends(ticket) and not messages.is_whole and messages.unreadable is None:
             return self._hold_back(ticket, held)
         messages.end()
-        outcome = self._judged(ticket, messages.refusal or messages.unconfirmed)
+        outcome = self._judged(ticket, messages.refusal or messages.unconfirmed, acts=messages.acts)
         if outcome is None and held.data:
             _put_before(ticket, held.data)
         return outcome
@@ -175,7 +178,11 @@ class GuardService:
         self._held[ticket.session] = held
         return Outcome(value=size, effect=Effect.NONE)
 
-    def _judged(self, ticket: Ticket, verdict: Verdict | None) -> Outcome | None:
+    def _judged(self, ticket: Ticket, verdict: Verdict | None, *, acts: bool = True) -> Outcome | None:
+        if acts and (verdict is None or verdict.token == "CONFIRM_FIRST"):  # noqa: S105 - the name of an error
+            unrecorded = self.unrecorded()
+            if unrecorded is not None:
+                return unrecorded
         if verdict is None:
             return None
         if verdict.token == "CONFIRM_FIRST":  # noqa: S105 - the name of an error

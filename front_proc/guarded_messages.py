@@ -68,6 +68,8 @@ class GuardedMessages:
         #: What else stands against sending it; and what stands against it without a confirmation.
         self._refusal: Verdict | None = None
         self.unconfirmed: Verdict | None = None
+        #: There is a unit in it that is no query.
+        self.acts = False
 
     @property
     def refusal(self) -> Verdict | None:
@@ -169,6 +171,7 @@ class GuardedMessages:
             return
         if command is None:
             return
+        self.acts = self.acts or not command.is_query
         headers = reading.paths.readings(command)
         if headers is None:
             self._is_unreadable("too many headers that go on where another one was; begin each with a colon")

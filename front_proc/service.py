@@ -78,7 +78,9 @@ class Service:
         #: A long message is being read by it: nobody else's turn comes meanwhile.
         self._reading: asyncio.Task[None] | None = None
         if settings.guards:
-            self._guard = GuardService(name, settings.guards, house.limits.confirm_time, self._record_confirmed)
+            self._guard = GuardService(
+                name, settings.guards, house.limits.confirm_time, self._record_confirmed, self._unrecorded
+            )
         #: Who waits for the end of a ticket that is being aborted.
         self._aborts: list[tuple[Ticket, asyncio.Future[None]]] = []
         #: Seconds that a connection has which is made anew because there is no other way to empty it.
@@ -372,6 +374,12 @@ class Service:
         finally:
             self._reading = None
         self.dispatch()
+
+    def _unrecorded(self) -> Outcome | None:
+        if not self._house.audit.is_failing:
+            return None
+        failure = self._house.audit.no_record()
+        return failed(failure.token, failure.text)
 
     def _guarded(self, guard: GuardService, ticket: Ticket) -> Outcome | None:
         """How it ends without the instrument, if it does; what cannot be judged for a fault of ours is not sent."""

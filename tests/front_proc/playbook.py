@@ -102,6 +102,9 @@ class FakeAudit:
     def note(self, event: str, fields: Callable[[], dict[str, Any]]) -> None:
         self.record(event, **fields())
 
+    def no_record(self) -> Failure:
+        return Failure("NO_RECORD", "the disk is full")
+
     def of(self, event: str, **fields: Any) -> list[dict[str, Any]]:
         """The records of one kind in which all of `fields` are as given."""
         return [

@@ -44,7 +44,7 @@ class Bench:
     """A guard and behind it one instrument of each kind, which all get what it lets through."""
 
     def __init__(self, guards: Guards, is_bad: Callable[[Executed], bool], *, marks_end: bool) -> None:
-        self.guard = GuardService("G", guards, 60, lambda *_: None, marks_end)
+        self.guard = GuardService("G", guards, 60, lambda *_: None, lambda: None, marks_end)
         self._is_bad = is_bad
         self._session: Any = FakeSession()
         self._written = b""

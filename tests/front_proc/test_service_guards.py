@@ -65,6 +65,40 @@ def written(stage, session, data, call="write", **fields):
     return answers
 
 
+# A record that cannot be made.
+
+
+def test_what_acts_is_refused_while_there_can_be_no_record_and_queries_are_served(stage, line):
+    """Of a guarded resource only; and as soon as the log can be written, everything is."""
+    stage.house.audit.is_failing = True
+    refused = [
+        stage.submit(line, "write", data=b"VOLT 1\n"),
+        stage.submit(line, "query", data=b"VOLT 1;VOLT?\n"),
+        stage.submit(line, "assert_trigger", arguments=[0]),
+        stage.submit(line, "buffer_write", arguments=[b"VOLT 1\n"]),
+    ]
+    assert [answers.said for answers in refused] == ["NO_RECORD none"] * 4
+    assert written(stage, line, b"VOLT?;*OPC?\n", "query").said == "ok"
+    stage.house.audit.is_failing = False
+    assert written(stage, line, b"VOLT 1\n").said == "ok"
+    assert sent(stage) == [b"VOLT?;*OPC?\n", b"VOLT 1\n"]
+
+
+def test_confirmation_is_not_used_up_by_a_message_that_there_can_be_no_record_of(stage):
+    guard(stage, confirm=["OUTPut ON"])
+    session = stage.opened()
+    stage.service.confirm(session, "the sample is out")
+    stage.house.audit.is_failing = True
+    assert stage.submit(session, "write", data=b"OUTP ON\n").said == "NO_RECORD none"
+    stage.house.audit.is_failing = False
+    assert written(stage, session, b"OUTP ON\n").said == "ok"
+
+
+def test_resource_without_guards_is_served_though_there_can_be_no_record(stage):
+    stage.house.audit.is_failing = True
+    assert written(stage, stage.opened(), b"VOLT 1\n").said == "ok"
+
+
 # What is refused.
 
 
