@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 import pyvisa
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pyvisa_daemon import credentials, hosts, wire
 from pyvisa_daemon.credentials import CredentialError, credential_for
@@ -76,66 +74,6 @@ def test_file_that_was_named_and_is_not_there_is_told(tmp_path: Path) -> None:
         credential_for({"token_file": str(tmp_path / "missing")})
 
 
-# Entries.
-
-
-@pytest.mark.parametrize(
-    ("entry", "address"),
-    [
-        ("labpc?token_file=/home/a/.pvd", Address("labpc", 1340, (("token_file", "/home/a/.pvd"),))),
-        ("labpc:1341?token_file=", Address("labpc", 1341, (("token_file", ""),))),
-        ("[::1]?token_file=~/x", Address("::1", 1340, (("token_file", "~/x"),))),
-        (" ::1?token_file=a=b%2Cc%26d%25 ", Address("::1", 1340, (("token_file", "a=b,c&d%"),))),
-    ],
-)
-def test_entry_may_name_a_token_file(entry: str, address: Address) -> None:
-    """As text it is an entry again, in which nothing separates what belongs together."""
-    assert hosts.parse(entry) == address
-    assert hosts.parse(str(address)) == address
-    assert "?" not in address.place
-
-
-@given(st.text(st.characters(exclude_categories=["Cs"])))
-def test_any_path_survives_the_way_through_text(path: str) -> None:
-    """And a list of hosts, in which commas separate."""
-    address = Address("labpc", 1340, (("token_file", path),))
-    entry = str(address)
-    assert "," not in entry
-    if path == path.strip() or path.isascii():
-        assert hosts.parse(entry) == address
-
-
-@pytest.mark.parametrize(
-    "entry",
-    [
-        f"labpc?token={TOKEN}",
-        f"labpc:1340?token_file=/x&token={TOKEN}",
-        f"labpc?{TOKEN}",
-        f"labpc?{TOKEN}=x",
-        f"labpc?tokn={TOKEN}",
-        f"labpc?token_file=/x&token_file={TOKEN}",
-        f"labpc:{TOKEN}",
-        f"labpc {TOKEN}",
-        f"labpc {TOKEN}?token_file=x",
-        f"{TOKEN} x",
-        "labpc?",
-        "labpc?token_file",
-        "labpc?token_file=/x&",
-        "?token_file=/x",
-    ],
-)
-def test_entry_with_a_token_or_an_unknown_option_is_refused(entry: str) -> None:
-    """And the error does not repeat what may be one."""
-    with pytest.raises(ValueError, match=r"labpc|names no daemon") as refused:
-        hosts.parse(entry)
-    assert TOKEN not in str(refused.value)
-
-
-def test_entry_with_the_token_itself_says_what_to_do_instead() -> None:
-    with pytest.raises(ValueError, match=r"labpc\?token=\.\.\. is not accepted.*write labpc\?token_file=PATH"):
-        hosts.parse(f"labpc?token={TOKEN}")
-
-
 # What is shown to a daemon.
 
 
@@ -143,7 +81,7 @@ def test_daemon_is_shown_the_token_of_its_entry(tmp_path: Path) -> None:
     """In the hello; one that has none is shown nothing."""
     shown: list[dict[str, str]] = []
     with Peer(lambda peer: shown.append(peer.greet().credentials)) as peer:
-        for options in ((("token_file", written(tmp_path / "token", TOKEN)),), ()):
+        for options in ({"token_file": written(tmp_path / "token", TOKEN)}, {}):
             hosts.connect(Address("127.0.0.1", peer.port, options)).close()
     assert shown == [{"token": TOKEN}, {}]
 

@@ -112,47 +112,6 @@ def receive(connection: socket.socket, size: int) -> bytes:
     return bytes(data)
 
 
-# Entries.
-
-
-@pytest.mark.parametrize(
-    ("entry", "port", "options"),
-    [
-        ("labpc:1341?tls=1&ca_file=/x", 1341, {"tls": "1", "ca_file": "/x"}),
-        ("labpc?tls=1", 1341, {"tls": "1"}),
-        ("labpc?tls=0", 1340, {"tls": "0"}),
-        ("[::1]?ca_file=/x/y z.pem", 1341, {"ca_file": "/x/y z.pem"}),
-        ("labpc:9", 9, {}),
-    ],
-)
-def test_entry_says_how_to_connect(entry: str, port: int, options: dict[str, str]) -> None:
-    """As text an address has none of that: it stands in logs and errors."""
-    address = hosts.parse(entry)
-    assert (address.port, address.options) == (port, options)
-    assert "?" not in str(address)
-    assert hosts.parse(address.entry) == address
-
-
-@pytest.mark.parametrize(
-    "entry",
-    ["a?", "a?x=1", "a?tls", "a?tls=", "a?tls=yes", "a?tls=1&tls=1", "a?ca_file=", "a?tls=0&ca_file=/x", "a?tls=1&"],
-)
-def test_entry_with_an_option_that_is_none_is_refused(entry: str) -> None:
-    """A misspelt one must not end in a connection without TLS."""
-    with pytest.raises(ValueError, match=r"'a\?") as refused:
-        hosts.parse(entry)
-    assert repr(entry) in str(refused.value)
-
-
-def test_environment_says_tls_for_all_who_do_not_say_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With its file for who names none."""
-    monkeypatch.setenv(hosts.CA_FILE, "/ca")
-    addresses = [hosts.parse(entry) for entry in ("a", "a:1340", "a?tls=1", "a?ca_file=/b", "a?tls=0")]
-    assert [address.is_tls for address in addresses] == [True, True, True, True, False]
-    assert [address.ca_file for address in addresses[:4]] == ["/ca", "/ca", "/ca", "/b"]
-    assert [address.port for address in addresses] == [1341, 1340, 1341, 1341, 1340]
-
-
 def test_tls_is_not_loaded_by_who_does_without() -> None:
     """It costs milliseconds."""
     program = "import sys; from pyvisa_daemon import WRAPPER_CLASS; print('ssl' in sys.modules)"
