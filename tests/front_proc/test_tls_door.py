@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from front_proc import peer
-from front_proc.connection import LINGER, OUTPUT_LIMIT, Connection
+from front_proc.connection import LINGER, Connection
+from front_proc.limits import DEFAULTS as LIMITS
 from front_proc.tls_door import PIECE, TlsDoor
 from pyvisa_daemon.tls_stream import TlsStream
 from tests.front_proc.test_connection import FakeFront, FakeTransport
@@ -240,7 +241,7 @@ def test_long_answer_is_whole_and_counted(caller):
 def test_client_that_reads_nothing_is_cut(caller):
     """The same bounds as on the plain port."""
     caller.shakes_hands()
-    caller.transport.unread = OUTPUT_LIMIT + 1
+    caller.transport.unread = LIMITS.output_length + 1
     caller.door._connection.send(b"one more")
     assert caller.transport.is_aborted
     assert caller.front.audit.of("rejected", error="does not read its answers")
