@@ -28,6 +28,7 @@ def test_check_shows_what_would_change(tmp_path):
     """A table that the code has left behind fails with a diff; rewriting mends it and keeps the page's own words."""
     for name in PARTS:
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "requirements.lock", tmp_path)
     script = tmp_path / "docs" / "tables.py"
     errors = tmp_path / "docs" / "reference" / "errors.md"
     right = errors.read_text()
@@ -43,6 +44,7 @@ def test_a_row_without_words_is_refused(tmp_path):
     """A new error token must be explained before the check passes."""
     for name in PARTS:
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "requirements.lock", tmp_path)
     table = tmp_path / "pyvisa_daemon" / "errors.py"
     table.write_text(table.read_text().replace('("FORBIDDEN",', '("BEWITCHED", "VI_ERROR_IO", "new"), ("FORBIDDEN",'))
     checked = run("--check", script=tmp_path / "docs" / "tables.py")

@@ -67,10 +67,13 @@ def test_stranger_may_say_nothing_but_its_token(comes, bench, prefix, verb):
     ("rights", "refused"),
     [
         (EVERYTHING, set()),
-        (USER, {"reset", "restart", "end_daemon", "drain"}),
+        (USER, {"reset", "restart", "unlock", "safe", "kick", "end_daemon", "drain"}),
         (OBSERVER, {verb for _, verb in ALL if COMMANDS[_][verb].least_role > Role.OBSERVE}),
-        (LIMITED, {"end_daemon", "drain"}),
-        (BARRED, {"open_resource", "use", "reset", "abort", "restart", "end_daemon", "drain"}),
+        (LIMITED, {"kick", "end_daemon", "drain"}),
+        (
+            BARRED,
+            {"open_resource", "use", "reset", "abort", "restart", "unlock", "safe", "kick", "end_daemon", "drain"},
+        ),
     ],
     ids=["admin", "user", "observer", "admin of one", "barred from one"],
 )
