@@ -11,7 +11,8 @@ from front_proc.tickets import printable
 from pyvisa_daemon.errors import Failure
 
 if TYPE_CHECKING:
-    from front_proc.text_commands import Arguments, Command
+    from front_proc.text_arguments import Arguments
+    from front_proc.text_commands import Command
     from front_proc.text_conversation import Conversation
 
 _VERB = "auth"

@@ -20,19 +20,11 @@ from front_proc.locks import LockKind
 from front_proc.sessions import VI_ATTR_TERMCHAR, VI_ATTR_TERMCHAR_EN, VI_ATTR_TMO_VALUE, Client, Session
 from front_proc.spool import Spool
 from front_proc.text_access import judge, on_record
-from front_proc.text_commands import (
-    PERSONS_NAMES,
-    Arguments,
-    Command,
-    Exchange,
-    Prefix,
-    find,
-    parse,
-    parse_before_block,
-    takes_block,
-)
+from front_proc.text_arguments import Arguments
+from front_proc.text_commands import PERSONS_NAMES, Command, Prefix, find, parse, parse_before_block, takes_block
 from front_proc.text_framing import Request, RequestReader
 from front_proc.text_long_messages import Answer, spooled
+from front_proc.text_verbs import Exchange
 from front_proc.tickets import Outcome, Ticket, drop
 from instrument_proc.pipe import Argument
 from pyvisa_daemon.errors import Effect, Failure

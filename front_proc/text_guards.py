@@ -3,11 +3,11 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from front_proc.text_commands import Arguments, Reply
+    from front_proc.text_arguments import Arguments
     from front_proc.text_conversation import Conversation
 
 
-async def confirm(conversation: "Conversation", arguments: "Arguments") -> "Reply":
+async def confirm(conversation: "Conversation", arguments: "Arguments") -> str:
     """The reason stands where other verbs have their message."""
     session = await conversation.session(arguments.target)
     session.resource.service.confirm(session, arguments.message.decode()).checked()

@@ -9,7 +9,7 @@ from front_proc.tickets import failed
 from pyvisa_daemon.errors import Failure
 
 if TYPE_CHECKING:
-    from front_proc.text_commands import Arguments
+    from front_proc.text_arguments import Arguments
     from front_proc.text_conversation import Conversation
 
 

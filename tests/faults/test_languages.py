@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
-from front_proc.text_commands import COMMANDS, PERSONS_NAMES, Arguments, Command, Prefix, parse
+from front_proc.text_arguments import Arguments, lock_terms
+from front_proc.text_commands import COMMANDS, PERSONS_NAMES, Command, Prefix, parse
 from front_proc.text_framing import as_block
 from pyvisa_daemon import wire
 from pyvisa_daemon.framing import FrameReader
@@ -55,13 +56,18 @@ def commands(draw, rows: list[tuple[Prefix, Command]]):
     """A line by the rules of its row, and how it is meant."""
     prefix, row = draw(st.sampled_from(rows))
     kind = row.usage
-    if "COMMAND" in kind:
+    if "[@RESOURCE]" in kind:
         target, message = draw(targets), draw(messages).encode()
         if row.takes_block:
             assume(not any(mark in message for mark in (b"'", b'"', b"#")))
             message += b" " + as_block(draw(st.binary(max_size=20)))
         return prefix, row, targeted(target, message), Arguments(target=target, message=message)
-    most = 3 if row.verb == "lock" else len(kind.split())
+    if row.read is lock_terms:
+        shared, ms = draw(st.sampled_from([(), ("shared", "A")])), draw(st.sampled_from([(), ("5",), ("inf",)]))
+        ttl, reason = draw(st.sampled_from([(), ("ttl", "60")])), draw(st.just("") | words)
+        said = " ".join([*shared, *ms, *ttl, *(["reason", reason] if reason else [])])
+        return prefix, row, said.encode(), Arguments(words=(*shared, *ms, *ttl), message=reason.encode())
+    most = len(kind.split())
     least = 0 if kind.startswith("[") else min(most, 1)
     given_words = tuple(draw(st.lists(words, min_size=least, max_size=most)))
     if row.verb in ("read_resource",):
@@ -95,7 +101,7 @@ def test_what_follows_a_rows_rules_is_read_as_it_was_meant(examples):
 # Conversations, on a staged daemon.
 
 #: What ends the daemon, waits longer than the test, or tells of the moment.
-UNSPOKEN = {"end_daemon", "drain", "wait_srq", "status"}
+UNSPOKEN = {"end_daemon", "drain", "wait_srq", "await_loss", "status"}
 SPOKEN = [(prefix, row) for prefix, row in ROWS if row.verb not in UNSPOKEN]
 spoken = commands(SPOKEN).map(lambda command: line_of(command[0], command[1].verb, command[2]))
 nearly = st.builds(

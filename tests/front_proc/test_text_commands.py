@@ -8,18 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from front_proc.text_commands import (
-    COMMANDS,
-    PERSONS_NAMES,
-    Arguments,
-    Prefix,
-    _milliseconds,
-    find,
-    message,
-    parse,
-    takes_block,
-)
+from front_proc.text_arguments import Arguments, message
+from front_proc.text_commands import COMMANDS, PERSONS_NAMES, Prefix, find, parse, takes_block
 from front_proc.text_conversation import error_line
+from front_proc.text_verbs import milliseconds
 from front_proc.tickets import described, printable
 from pyvisa_daemon.errors import ERRORS, Effect, Failure
 from tests.support.daemon import ROOT
@@ -220,16 +212,16 @@ def test_no_bytes_raise_anything_but_a_failure(line):
 
 
 @pytest.mark.parametrize(("word", "timeout_ms"), [("0", 0), ("2000", 2000), ("inf", 0xFFFFFFFF), ("INF", 0xFFFFFFFF)])
-def test_timeout_is_a_number_of_milliseconds(word, timeout_ms):
+def test_timeout_is_a_number_ofmilliseconds(word, timeout_ms):
     """Or infinite."""
-    assert _milliseconds(word) == timeout_ms
+    assert milliseconds(word) == timeout_ms
 
 
 @pytest.mark.parametrize("word", ["-1", "1.5", "1e3", "4294967295", "9" * 5000, "²", "x", "nan", "0x10"])
 def test_timeout_that_is_no_number_is_refused(word):
     """However long it is."""
     with pytest.raises(Failure) as raised:
-        _milliseconds(word)
+        milliseconds(word)
     assert raised.value.token == "BAD_ARGUMENT"
 
 
