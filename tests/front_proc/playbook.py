@@ -102,6 +102,9 @@ class FakeAudit:
     def note(self, event: str, fields: Callable[[], dict[str, Any]]) -> None:
         self.record(event, **fields())
 
+    def describe(self) -> dict[str, Any]:
+        return {"failing": self.is_failing}
+
     def no_record(self) -> Failure:
         return Failure("NO_RECORD", "the disk is full")
 
