@@ -70,13 +70,13 @@ class Readiness:
 
 
 class _OverPipe(Readiness):
-    """The outcome is one digit, the command's exit code, and what the command prints."""
+    """The outcome is one digit, the command's exit code, and what the command prints: remarks, NUL, and the rest."""
 
     def __init__(self, writer: int) -> None:
         self._writer = writer
 
     def ready(self, line: str, remarks: str = "") -> None:
-        self._tell(0, remarks + line)
+        self._tell(0, f"{remarks}\0{line}")
 
     def failed(self, code: int, reason: str) -> None:
         self._tell(code, reason)
@@ -117,8 +117,8 @@ def _await_outcome(reader: int) -> NoReturn:
     with os.fdopen(reader) as pipe:
         code, words = pipe.read(1), pipe.read()
     if code == "0":
-        *remarks, line = words.splitlines(keepends=True)
-        sys.stderr.writelines(remarks)
+        remarks, _, line = words.partition("\0")
+        sys.stderr.write(remarks)
         sys.stderr.flush()
         sys.stdout.write(line)
         sys.stdout.flush()

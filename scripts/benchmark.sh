@@ -13,7 +13,7 @@ everything in turn in one run. Takes some ten minutes on a machine that does not
 
   --quick         less of everything: within two minutes, for a first look
   --only NAME...  only these: query, write_query, throughput, sharing, waveforms, delays, openings, memory, clients,
-                  audit, imports
+                  audit, tls, imports
   --peers NAME... only with these, and direct: 'daemon @daemon', 'daemon client', 'daemon text', rpyc, Pyro5,
                   pyvisa-proxy, 'limit: bare socket', 'limit: two hops'
   --out FOLDER    where results.json, report.md and the plots go (default: benchmark-results)

@@ -415,7 +415,7 @@ def test_certificate_is_the_same_at_the_next_start(tmp_path: Path) -> None:
 
 def test_plain_port_stays_on_loopback_when_tls_goes_beyond_it(daemon_factory: Start) -> None:
     """What a laboratory wants: `--tls-host 0.0.0.0`."""
-    daemon = daemon_factory("--host", "127.0.0.1", "--tls-host", "0.0.0.0", "--tls-port", "0")
+    daemon = daemon_factory("--allow", "10.0.0.0/8", "--tls-host", "0.0.0.0", "--tls-port", "0")
     addresses = daemon.status()["addresses"]
     assert addresses["plain"].startswith("127.0.0.1:")
     assert addresses["tls"]["address"].startswith("0.0.0.0:")
