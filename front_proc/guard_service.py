@@ -26,7 +26,7 @@ from pyvisa_daemon.functions import FUNCTIONS, Guarded
 HELD_LIMIT = 1 << 16
 
 #: Bytes that are read in one turn of the event loop, which takes some milliseconds at worst.
-STEP = 1 << 11
+STEP = 1 << 9
 
 #: Characters of a reason.
 REASON_LIMIT = 256
