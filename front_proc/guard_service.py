@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from front_proc.guarded_messages import GuardedMessages
 from front_proc.guards import TRIGGER, Guards, Verdict
-from front_proc.sessions import VI_ATTR_SEND_END_EN, Session
+from front_proc.sessions import Session
 from front_proc.spool import Spool
 from front_proc.tickets import WRITES, Outcome, Ticket, failed, printable
 from pyvisa_daemon.errors import Effect
@@ -164,7 +164,7 @@ class GuardService:
         """Does END go with its last byte? What is in a library's buffer goes out nobody knows when."""
         if not self.marks_end or ticket.call == "buffer_write":
             return False
-        return ticket.session.attribute(VI_ATTR_SEND_END_EN) != 0  # a program may set VI_FALSE, which is no bool
+        return ticket.session.sends_end
 
     def _hold_back(self, ticket: Ticket, held: _Held) -> Outcome:
         size = len(ticket.data) if isinstance(ticket.data, Spool) else len(ticket.beginning)

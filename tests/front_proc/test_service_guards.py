@@ -188,6 +188,15 @@ def test_message_without_end_is_held_back_where_there_could_be_one(stage, bus):
     assert sent(stage) == []
 
 
+def test_message_is_without_end_for_whatever_a_library_takes_for_false(stage, bus):
+    """pyvisa-py keeps any state that it is given, and an empty text is no END to it."""
+    for state in (False, 0, 0.0, ""):
+        stage.sets(bus, VI_ATTR_SEND_END_EN, state)
+        assert written(stage, bus, b"*R").said == "ok"
+        assert written(stage, bus, b"ST\n").said == "GUARDED none", state
+    assert sent(stage) == []
+
+
 def test_buffered_write_counts_as_whole_only_with_a_line_end(stage, bus):
     """Nobody knows when the library's buffer goes out, and with what behind it."""
     assert written(stage, bus, b"*R", "buffer_write").said == "ok"
