@@ -31,6 +31,10 @@ STEP = 1 << 9
 #: Characters of a reason.
 REASON_LIMIT = 256
 
+#: What a serial line does to the last byte of a write (VPP-4.3), and where that leaves the message as it was judged.
+VI_ATTR_ASRL_END_OUT = 0x3FFF00B4
+VI_ASRL_END_NONE, VI_ASRL_END_BREAK = 0, 3
+
 #: The calls that are no rows of `functions`: those that write, and those that do nothing to the instrument.
 _OWN = dict.fromkeys(WRITES | {"query", "query_block"}, Guarded.MESSAGE) | dict.fromkeys(
     ("read", "read_message", "get_attribute", "set_attribute", "enable_event", "disable_event"), Guarded.PASSES
@@ -129,6 +133,8 @@ class GuardService:
         kind = _KINDS.get(ticket.call, Guarded.RAW)
         if kind is Guarded.MESSAGE:
             return self._message(ticket)
+        if ticket.call == "set_attribute":
+            return self._setting(*ticket.arguments)
         if ticket.call == "clear":
             self._held.pop(ticket.session, None)
         elif kind is Guarded.TRIGGER:
@@ -139,6 +145,13 @@ class GuardService:
             read_only = Verdict("GUARDED", "read-only", f"refuses {ticket.call}")
             return self._judged(ticket, read_only if self.guards.read_only else None)
         return None
+
+    def _setting(self, attribute: object, state: object) -> Outcome | None:
+        """A library must not add to a message what nobody has judged, nor change bits of it."""
+        if attribute != VI_ATTR_ASRL_END_OUT or state in (VI_ASRL_END_NONE, VI_ASRL_END_BREAK):
+            return None
+        reason = "so VI_ATTR_ASRL_END_OUT stays VI_ASRL_END_NONE or VI_ASRL_END_BREAK"
+        return self._refused(Verdict("GUARDED", "this resource is guarded", reason))
 
     def _begun(self, ticket: Ticket) -> _Held:
         """What its session has held back, which it goes on with."""

@@ -152,6 +152,14 @@ def test_read_only_resource_is_asked_only(stage):
     assert written(stage, session, b"", "clear").said == "ok"
 
 
+@pytest.mark.parametrize(("state", "is_refused"), [(0, False), (1, True), (2, True), (3, False), (1.0, True), ("", True)])
+def test_library_adds_nothing_to_what_was_judged(stage, line, state, is_refused):
+    """VI_ASRL_END_TERMCHAR with `*` for that, and RST behind it; VI_ASRL_END_LAST_BIT, by which LF is none."""
+    state = state.encode() if isinstance(state, str) else state
+    answers = stage.submit(line, "set_attribute", arguments=[0x3FFF00B4, state])
+    assert answers.said == ("GUARDED none" if is_refused else "")
+
+
 def test_unguarded_resource_is_none_of_the_guards_affair(stage):
     """Nothing is looked at."""
     assert written(stage, stage.opened(), b'"*RST').said == "ok"
