@@ -364,10 +364,9 @@ class Service:
     async def _read_long(self, guard: GuardService, ticket: Ticket) -> None:
         """Have the guard read a long message that is still in the queue; its turn comes again when that is done."""
         try:
-            for _ in guard.read(ticket):
+            steps = guard.read(ticket)
+            while ticket.outcome is None and next(steps, StopIteration) is None:  # withdrawn, its file is closed
                 await asyncio.sleep(0)
-                if ticket.outcome is not None:  # it was withdrawn, and its file is closed
-                    break
         except Exception as error:  # a full disk, or a fault of ours: what cannot be judged is not sent
             self._house.note_fault(error)
             self.fail(lambda other: other is ticket, failed("INTERNAL_ERROR"))

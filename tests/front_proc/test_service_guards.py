@@ -11,7 +11,7 @@ from front_proc.guarded_messages import UNIT_LIMIT, GuardedMessages
 from front_proc.limits import DEFAULTS as LIMITS
 from front_proc.sessions import VI_ATTR_SEND_END_EN
 from front_proc.spool import Spool
-from front_proc.tickets import WRITES
+from front_proc.tickets import WRITES, Ticket
 from instrument_proc.calls import CALLS
 from pyvisa_daemon import wire
 from pyvisa_daemon.errors import Effect
@@ -355,6 +355,18 @@ def test_long_message_that_is_withdrawn_while_it_is_read_is_gone(stage, line, tm
     assert answers.said == "CLIENT_GONE none"
     assert written(stage, other, b"VOLT 1\n").said == "ok"
     assert sent(stage) == [b"VOLT 1\n"]
+
+
+def test_long_message_that_is_withdrawn_at_once_is_not_read(stage, line, tmp_path):
+    """Write and abandon arrived together: its file is closed, and that is nobody's fault."""
+    data = spool_of(tmp_path, b"A;" * PIECE_SIZE)
+    ticket = Ticket(line, "write", lambda _: None, data=data)
+    stage.service.submit(ticket)
+    stage.service.abandon(ticket)
+    stage.run()
+    assert ticket.outcome.token == "CLIENT_GONE"
+    assert stage.house.faults == []
+    assert written(stage, line, b"VOLT 1\n").said == "ok"
 
 
 def test_message_of_many_units_is_judged_in_steps(stage, line):
