@@ -192,7 +192,7 @@ class GuardService:
         return Outcome(value=size, effect=Effect.NONE)
 
     def _judged(self, ticket: Ticket, verdict: Verdict | None, *, acts: bool = True) -> Outcome | None:
-        if acts and (verdict is None or verdict.token == "CONFIRM_FIRST"):  # noqa: S105 - the name of an error
+        if acts if verdict is None else verdict.token == "CONFIRM_FIRST":  # noqa: S105 - the name of an error
             unrecorded = self.unrecorded()
             if unrecorded is not None:
                 return unrecorded

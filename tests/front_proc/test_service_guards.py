@@ -94,6 +94,18 @@ def test_confirmation_is_not_used_up_by_a_message_that_there_can_be_no_record_of
     assert written(stage, session, b"OUTP ON\n").said == "ok"
 
 
+def test_query_that_has_to_be_confirmed_needs_a_record_as_well(stage):
+    """That is what it is confirmed for."""
+    guard(stage, confirm=["CALibration?"])
+    session = stage.opened()
+    stage.service.confirm(session, "nothing is connected")
+    stage.house.audit.is_failing = True
+    assert stage.submit(session, "query", data=b"CAL?\n").said == "NO_RECORD none"
+    assert written(stage, session, b"VOLT?\n", "query").said == "ok"
+    stage.house.audit.is_failing = False
+    assert written(stage, session, b"CAL?\n", "query").said == "ok"
+
+
 def test_resource_without_guards_is_served_though_there_can_be_no_record(stage):
     stage.house.audit.is_failing = True
     assert written(stage, stage.opened(), b"VOLT 1\n").said == "ok"
