@@ -164,7 +164,9 @@ def test_read_only_resource_is_asked_only(stage):
     assert written(stage, session, b"", "clear").said == "ok"
 
 
-@pytest.mark.parametrize(("state", "is_refused"), [(0, False), (1, True), (2, True), (3, False), (1.0, True), ("", True)])
+@pytest.mark.parametrize(
+    ("state", "is_refused"), [(0, False), (1, True), (2, True), (3, False), (1.0, True), ("", True)]
+)
 def test_library_adds_nothing_to_what_was_judged(stage, line, state, is_refused):
     """VI_ASRL_END_TERMCHAR with `*` for that, and RST behind it; VI_ASRL_END_LAST_BIT, by which LF is none."""
     state = state.encode() if isinstance(state, str) else state
