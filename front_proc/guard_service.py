@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from front_proc.guarded_messages import GuardedMessages
 from front_proc.guards import TRIGGER, Guards, Verdict
-from front_proc.sessions import VI_ATTR_SEND_END_EN, Session
+from front_proc.sessions import Session
 from front_proc.spool import Spool
 from front_proc.tickets import WRITES, Outcome, Ticket, failed, printable
 from pyvisa_daemon.errors import Effect
@@ -26,10 +26,14 @@ from pyvisa_daemon.functions import FUNCTIONS, Guarded
 HELD_LIMIT = 1 << 16
 
 #: Bytes that are read in one turn of the event loop, which takes some milliseconds at worst.
-STEP = 1 << 11
+STEP = 1 << 9
 
 #: Characters of a reason.
 REASON_LIMIT = 256
+
+#: What a serial line does to the last byte of a write (VPP-4.3), and where that leaves the message as it was judged.
+VI_ATTR_ASRL_END_OUT = 0x3FFF00B4
+VI_ASRL_END_NONE, VI_ASRL_END_BREAK = 0, 3
 
 #: The calls that are no rows of `functions`: those that write, and those that do nothing to the instrument.
 _OWN = dict.fromkeys(WRITES | {"query", "query_block"}, Guarded.MESSAGE) | dict.fromkeys(
@@ -129,6 +133,8 @@ class GuardService:
         kind = _KINDS.get(ticket.call, Guarded.RAW)
         if kind is Guarded.MESSAGE:
             return self._message(ticket)
+        if ticket.call == "set_attribute":
+            return self._setting(*ticket.arguments)
         if ticket.call == "clear":
             self._held.pop(ticket.session, None)
         elif kind is Guarded.TRIGGER:
@@ -139,6 +145,13 @@ class GuardService:
             read_only = Verdict("GUARDED", "read-only", f"refuses {ticket.call}")
             return self._judged(ticket, read_only if self.guards.read_only else None)
         return None
+
+    def _setting(self, attribute: object, state: object) -> Outcome | None:
+        """A library must not add to a message what nobody has judged, nor change bits of it."""
+        if attribute != VI_ATTR_ASRL_END_OUT or state in (VI_ASRL_END_NONE, VI_ASRL_END_BREAK):
+            return None
+        reason = "so VI_ATTR_ASRL_END_OUT stays VI_ASRL_END_NONE or VI_ASRL_END_BREAK"
+        return self._refused(Verdict("GUARDED", "this resource is guarded", reason))
 
     def _begun(self, ticket: Ticket) -> _Held:
         """What its session has held back, which it goes on with."""
@@ -164,7 +177,7 @@ class GuardService:
         """Does END go with its last byte? What is in a library's buffer goes out nobody knows when."""
         if not self.marks_end or ticket.call == "buffer_write":
             return False
-        return ticket.session.attribute(VI_ATTR_SEND_END_EN) != 0  # a program may set VI_FALSE, which is no bool
+        return ticket.session.sends_end
 
     def _hold_back(self, ticket: Ticket, held: _Held) -> Outcome:
         size = len(ticket.data) if isinstance(ticket.data, Spool) else len(ticket.beginning)
@@ -179,7 +192,7 @@ class GuardService:
         return Outcome(value=size, effect=Effect.NONE)
 
     def _judged(self, ticket: Ticket, verdict: Verdict | None, *, acts: bool = True) -> Outcome | None:
-        if acts and (verdict is None or verdict.token == "CONFIRM_FIRST"):  # noqa: S105 - the name of an error
+        if acts if verdict is None else verdict.token == "CONFIRM_FIRST":  # noqa: S105 - the name of an error
             unrecorded = self.unrecorded()
             if unrecorded is not None:
                 return unrecorded

@@ -39,6 +39,8 @@ class _Reading:
         return copied
 
     def add(self, text: bytes) -> None:
+        if not self.text:
+            text = text.lstrip(WHITE)  # it may be longer than all that is kept, and would hide the header behind it
         room = UNIT_LIMIT - len(self.text)
         self.text += text[:room]
         self.is_cut = self.is_cut or len(text) > room

@@ -67,8 +67,17 @@ class Guards:
         beginnings = dict.fromkeys(beginning for pattern in patterns for beginning in pattern.beginnings)
         return re.compile("|".join(beginnings) or "(?!)", re.ASCII)
 
+    @cached_property
+    def _headers(self) -> re.Pattern[str]:
+        """What finds the header of any rule."""
+        patterns = (*self.deny, *self.confirm, *(limit.pattern for limit in self.limit))
+        return re.compile("|".join(pattern.header.pattern for pattern in patterns) or "(?!)", re.ASCII)
+
     def verdict(self, command: Command, headers: list[str]) -> Verdict | None:
         """Why it must not be sent, or not without a confirmation; None if it may."""
+        headers = list(filter(self._headers.fullmatch, headers))  # most are of no rule, and there may be many of both
+        if not headers and not self.read_only:
+            return None
         return next(self._verdicts(command, headers), None)
 
     def _verdicts(self, command: Command, headers: list[str]) -> Iterator[Verdict]:

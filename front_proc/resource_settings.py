@@ -1,7 +1,7 @@
 """Settings per resource: the `[[resource]]` rows of the TOML file, and what they come to for one resource.
 
 Pure. Runs in the front. A row says by a name or a pattern which resources it is for; all rows that match apply in the
-order of the file, and a later row wins key by key. Names are compared as VISA has them: canonical, in any case.
+order of the file, and a later row wins key by key. Names are compared as VISA has them: canonical, in any spelling.
 
     ResourceSettings     one row as written
     EffectiveSettings    what holds for one resource: the defaults, and over them the rows that match

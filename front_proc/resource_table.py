@@ -1,6 +1,6 @@
 """The table of all `[[resource]]` rows: what holds for a resource, who is configured, and whose alias is what.
 
-Pure. Runs in the front. Names are compared as VISA has them: canonical, in any case.
+Pure. Runs in the front. Names are compared as VISA has them: canonical, in any spelling (see `resource_names`).
 """
 
 import fnmatch
@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from front_proc.resource_names import folded, spellings
 from front_proc.resource_settings import DEFAULTS, GUARDS, EffectiveSettings, ResourceSettings
 
 #: A pattern whose first part lacks the board that every canonical name has: VISA takes it for 0 (VPP-4.3, 4.3.1).
@@ -22,7 +23,7 @@ class ResourceTable:
         self._library = library
         self._fits = [(_fit(row), row) for row in self.rows]
         by_name = [row for row in self.rows if not row.is_pattern]
-        self._spellings = {row.match.casefold(): row.match for row in reversed(by_name)}
+        self._spellings = {folded(row.match): row.match for row in reversed(by_name)}
         self._aliases = {row.name.casefold(): self.spelling(row.match) for row in by_name if row.name is not None}
         #: The resources that are configured by name, each once, in the order of the file.
         self.listed = tuple(dict.fromkeys(self.spelling(row.match) for row in by_name))
@@ -36,9 +37,9 @@ class ResourceTable:
     def of(self, resource: str) -> EffectiveSettings:
         """What holds for a resource, by its canonical name."""
         settings = DEFAULTS | {"library": self._library}
-        name = resource.casefold()
+        names = spellings(resource)
         for fit, row in self._fits:
-            if fit.fullmatch(name):
+            if any(map(fit.fullmatch, names)):
                 settings |= {key: _together(key, settings[key], value) for key, value in row.given.items()}
         return EffectiveSettings(**settings)
 
@@ -52,14 +53,15 @@ class ResourceTable:
         return [row.name for row in self.rows if row.name is not None and self.resource_of(row.name) == name]
 
     def spelling(self, resource: str) -> str:
-        """A canonical name as it is configured, where that differs by nothing but case; else as it is."""
-        return self._spellings.get(resource.casefold(), resource)
+        """A canonical name as it is configured, where that is another spelling of it; else as it is."""
+        return self._spellings.get(folded(resource), resource)
 
 
 def fit(match: str, *, is_pattern: bool) -> re.Pattern[str]:
-    """What fits the case-folded names of the resources that are meant."""
-    match = match.casefold()
-    return re.compile(fnmatch.translate(_NO_BOARD.sub(r"\g<1>0::", match)) if is_pattern else re.escape(match))
+    """What fits one of the `spellings` of the resources that are meant."""
+    if not is_pattern:
+        return re.compile("|".join(map(re.escape, spellings(match))))
+    return re.compile("|".join(map(fnmatch.translate, spellings(_NO_BOARD.sub(r"\g<1>0::", match.casefold())))))
 
 
 def _together(key: str, before: Any, value: Any) -> Any:

@@ -17,6 +17,7 @@ from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
+from front_proc.resource_names import spellings
 from front_proc.setting_values import WrongValueError
 
 Network = IPv4Network | IPv6Network
@@ -50,15 +51,15 @@ class Rights:
     user: str = ""
     #: On the daemon, and on every resource that none of the patterns fits.
     role: Role = Role.NONE
-    #: Of case-folded canonical names, and the most that one may do there.
+    #: What fits one of a name's `spellings`, and the most that one may do there.
     resources: tuple[tuple[re.Pattern[str], Role], ...] = ()
 
     def role_on(self, resource: str | None) -> Role:
         """The role on a resource by its canonical name, or on the daemon."""
         if resource is None or not self.resources:
             return self.role
-        name = resource.casefold()
-        return min((role for pattern, role in self.resources if pattern.fullmatch(name)), default=self.role)
+        names = spellings(resource)
+        return min((role for fit, role in self.resources if any(map(fit.fullmatch, names))), default=self.role)
 
     @cached_property
     def highest(self) -> Role:

@@ -80,7 +80,8 @@ def _parameters(text: bytes, *, is_cut: bool) -> tuple[str, ...]:
     if text[:1] in (b":", b"?"):
         raise Unparsable(f"white space within a header, before {text[:1].decode()}")
     alien = _ALIEN.search(text)
-    if alien is not None and not (is_cut and alien.end() >= len(text) - 1):
+    is_cut_off = is_cut and alien is not None and alien[0] == b"#" and alien.end() == len(text)
+    if alien is not None and not is_cut_off:
         raise Unparsable(f"a parameter with {alien[0]!r} in it".replace("b'", "'"))
     parts = _split(text, is_cut=is_cut)
     if is_cut:

@@ -8,8 +8,10 @@ To add a unit: its row in _UNITS; only such that a factor makes of the base unit
 
 import re
 
+#: Nothing is tried twice (`++`): with what three groups could share, that would take seconds for a thousand digits.
 _NUMBER = re.compile(
-    r"(?P<mantissa>[+-]?(?:\d+\.?\d*|\.\d+))(?:\s*E\s*(?P<exponent>[+-]?\d+))?\s*(?P<suffix>[A-Z%/.\-0-9^]*)", re.ASCII
+    r"(?P<mantissa>[+-]?(?:\d++\.?+\d*+|\.\d++))(?:\s*+E\s*+(?P<exponent>[+-]?\d++))?+\s*+(?P<suffix>[A-Z%/.\-0-9^]*+)",
+    re.ASCII,
 )
 _BASES = {"H": 16, "Q": 8, "B": 2}
 

@@ -26,7 +26,7 @@ from front_proc.lock_service import LockService
 from front_proc.queue import FairQueue
 from front_proc.resource_settings import EffectiveSettings
 from front_proc.safe_service import SafeService
-from front_proc.sessions import VI_ATTR_SEND_END_EN, VI_ATTR_TERMCHAR, VI_ATTR_TERMCHAR_EN, Session
+from front_proc.sessions import VI_ATTR_TERMCHAR, VI_ATTR_TERMCHAR_EN, Session
 from front_proc.spool import LongMessage, Overheard, Spool
 from front_proc.tickets import FREE_CALLS, WRITES, Outcome, Ticket, Traffic, failed
 from instrument_proc import pipe
@@ -364,10 +364,9 @@ class Service:
     async def _read_long(self, guard: GuardService, ticket: Ticket) -> None:
         """Have the guard read a long message that is still in the queue; its turn comes again when that is done."""
         try:
-            for _ in guard.read(ticket):
+            steps = guard.read(ticket)
+            while ticket.outcome is None and next(steps, StopIteration) is None:  # withdrawn, its file is closed
                 await asyncio.sleep(0)
-                if ticket.outcome is not None:  # it was withdrawn, and its file is closed
-                    break
         except Exception as error:  # a full disk, or a fault of ours: what cannot be judged is not sent
             self._house.note_fault(error)
             self.fail(lambda other: other is ticket, failed("INTERNAL_ERROR"))
@@ -434,8 +433,7 @@ class Service:
     def _hear(self, ticket: Ticket, piece: bytes, is_last: bool) -> None:
         session = ticket.session
         session.has_written = True
-        marks_end = session.attribute(VI_ATTR_SEND_END_EN) != 0  # a program may set VI_FALSE, which is no bool
-        ticket.answers += session.lexer.feed(piece, ends=is_last and marks_end)
+        ticket.answers += session.lexer.feed(piece, ends=is_last and session.sends_end)
         if is_last:
             ticket.answers = self._settings.hold.answers(ticket.beginning, ticket.answers)
             ticket.is_unfinished = session.lexer.is_unfinished

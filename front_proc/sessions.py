@@ -109,6 +109,12 @@ class Session:
         return self.resource.service.attributes.defaults.get(number)
 
     @property
+    def sends_end(self) -> bool:
+        """Is END to go with the last byte of its writes, where there is one? What is false is so to each library in
+        ways of its own: some keep whatever state they are given."""
+        return self.attribute(VI_ATTR_SEND_END_EN) not in (False, "")
+
+    @property
     def timeout_ms(self) -> int | None:
         """VI_ATTR_TMO_VALUE, or None for an infinite one."""
         value = self.attribute(VI_ATTR_TMO_VALUE)

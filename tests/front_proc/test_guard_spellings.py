@@ -17,7 +17,6 @@ from front_proc import guard_service
 from front_proc.guard_service import GuardService
 from front_proc.guard_settings import limits, patterns
 from front_proc.guards import Guards
-from front_proc.sessions import VI_ATTR_SEND_END_EN
 from front_proc.tickets import Ticket
 from tests.front_proc.scpi_grammar import Stream, stream
 from tests.front_proc.scpi_interpreter import EVERYTHING, FEW, PATHS, Instrument
@@ -33,11 +32,7 @@ _LINE_ENDS = {True: (b"", b"\n", b"\r", b"\r\n"), False: (b"\n", b"\r\n")}
 class FakeSession:
     """Of a client that says itself whether END goes with a write."""
 
-    ends = True
-
-    def attribute(self, number: int) -> bool:
-        assert number == VI_ATTR_SEND_END_EN
-        return self.ends
+    sends_end = True
 
 
 class Bench:
@@ -57,7 +52,7 @@ class Bench:
         self.sent = self.refused = 0
 
     def write(self, data: bytes, *, end: bool) -> None:
-        self._session.ends = end
+        self._session.sends_end = end
         self._written += data
         ticket = Ticket(self._session, "write", lambda _: None, data=data)
         if self.guard.has_to_read(ticket):

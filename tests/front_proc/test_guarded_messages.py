@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from front_proc.guard_settings import limits, patterns
-from front_proc.guarded_messages import GuardedMessages
+from front_proc.guarded_messages import UNIT_LIMIT, GuardedMessages
 from front_proc.guards import Guards
 
 GUARDS = Guards(
@@ -80,6 +80,22 @@ def test_message_with_end_is_judged(message, expected):
 @pytest.mark.parametrize("message", [b"V", b"VOLT 1;", b"A;\n B", b"TEXT 'a", b"DATA #1", b"DATA #15ab", b";", b"A\rB"])
 def test_message_goes_on(message):
     assert found(message) == "more"
+
+
+@pytest.mark.parametrize("blanks", [UNIT_LIMIT - 1, UNIT_LIMIT, 5 * UNIT_LIMIT])
+@pytest.mark.parametrize("before", [b"", b"*CLS;", b"A\r"])
+@pytest.mark.parametrize("unit", [b"*RST", b"SYST:BEEP;PRES", b"*RST;VOLT 1"])
+def test_white_space_in_front_of_a_unit_hides_nothing(blanks, before, unit):
+    """However much of it there is, and in what pieces it comes."""
+    message = before + b" \t" * blanks + unit + b"\n"
+    assert found(message) == found(message, marks_end=True, is_ended=True) == "deny"
+    assert found(*(message[at : at + 700] for at in range(0, len(message), 700))) == "deny"
+
+
+def test_what_cannot_be_told_behind_what_is_kept_of_a_unit_is_refused():
+    """Whatever byte it ends with."""
+    for size in range(UNIT_LIMIT - 10, UNIT_LIMIT):
+        assert found(b"TEXT ".ljust(size, b"a") + b"\xe9,b,c,d,e,f,g,h,i,j\n") == "what"
 
 
 messages = st.lists(

@@ -209,6 +209,12 @@ def test_what_is_no_number_has_no_reading(text):
     assert readings(text) == ()
 
 
+@pytest.mark.parametrize("text", ["1" * 100_000, "1." + "1" * 100_000, "1" + " " * 100_000, "1E" + "1" * 100_000])
+def test_what_looks_like_a_number_for_long_takes_no_time(text):
+    """It is judged in the front, where everybody waits: in time that grows with its length, and no more than that."""
+    assert readings(text + "!") == readings(text + " 1!") == ()
+
+
 def test_unit_of_a_limit_is_the_only_one():
     assert readings("5 DBM", "DBM") == readings("5", "DBM") == (5,)
     assert readings("5 W", "DBM") == readings("5 A", "V") == ()

@@ -11,7 +11,7 @@ from front_proc.guarded_messages import UNIT_LIMIT, GuardedMessages
 from front_proc.limits import DEFAULTS as LIMITS
 from front_proc.sessions import VI_ATTR_SEND_END_EN
 from front_proc.spool import Spool
-from front_proc.tickets import WRITES
+from front_proc.tickets import WRITES, Ticket
 from instrument_proc.calls import CALLS
 from pyvisa_daemon import wire
 from pyvisa_daemon.errors import Effect
@@ -94,6 +94,18 @@ def test_confirmation_is_not_used_up_by_a_message_that_there_can_be_no_record_of
     assert written(stage, session, b"OUTP ON\n").said == "ok"
 
 
+def test_query_that_has_to_be_confirmed_needs_a_record_as_well(stage):
+    """That is what it is confirmed for."""
+    guard(stage, confirm=["CALibration?"])
+    session = stage.opened()
+    stage.service.confirm(session, "nothing is connected")
+    stage.house.audit.is_failing = True
+    assert stage.submit(session, "query", data=b"CAL?\n").said == "NO_RECORD none"
+    assert written(stage, session, b"VOLT?\n", "query").said == "ok"
+    stage.house.audit.is_failing = False
+    assert written(stage, session, b"CAL?\n", "query").said == "ok"
+
+
 def test_resource_without_guards_is_served_though_there_can_be_no_record(stage):
     stage.house.audit.is_failing = True
     assert written(stage, stage.opened(), b"VOLT 1\n").said == "ok"
@@ -152,6 +164,16 @@ def test_read_only_resource_is_asked_only(stage):
     assert written(stage, session, b"", "clear").said == "ok"
 
 
+@pytest.mark.parametrize(
+    ("state", "is_refused"), [(0, False), (1, True), (2, True), (3, False), (1.0, True), ("", True)]
+)
+def test_library_adds_nothing_to_what_was_judged(stage, line, state, is_refused):
+    """VI_ASRL_END_TERMCHAR with `*` for that, and RST behind it; VI_ASRL_END_LAST_BIT, by which LF is none."""
+    state = state.encode() if isinstance(state, str) else state
+    answers = stage.submit(line, "set_attribute", arguments=[0x3FFF00B4, state])
+    assert answers.said == ("GUARDED none" if is_refused else "")
+
+
 def test_unguarded_resource_is_none_of_the_guards_affair(stage):
     """Nothing is looked at."""
     assert written(stage, stage.opened(), b'"*RST').said == "ok"
@@ -185,6 +207,15 @@ def test_message_without_end_is_held_back_where_there_could_be_one(stage, bus):
     assert written(stage, bus, b"*R").said == "ok"
     stage.sets(bus, VI_ATTR_SEND_END_EN, True)
     assert written(stage, bus, b"ST").said == "GUARDED none"
+    assert sent(stage) == []
+
+
+def test_message_is_without_end_for_whatever_a_library_takes_for_false(stage, bus):
+    """pyvisa-py keeps any state that it is given, and an empty text is no END to it."""
+    for state in (False, 0, 0.0, ""):
+        stage.sets(bus, VI_ATTR_SEND_END_EN, state)
+        assert written(stage, bus, b"*R").said == "ok"
+        assert written(stage, bus, b"ST\n").said == "GUARDED none", state
     assert sent(stage) == []
 
 
@@ -338,6 +369,18 @@ def test_long_message_that_is_withdrawn_while_it_is_read_is_gone(stage, line, tm
     assert answers.said == "CLIENT_GONE none"
     assert written(stage, other, b"VOLT 1\n").said == "ok"
     assert sent(stage) == [b"VOLT 1\n"]
+
+
+def test_long_message_that_is_withdrawn_at_once_is_not_read(stage, line, tmp_path):
+    """Write and abandon arrived together: its file is closed, and that is nobody's fault."""
+    data = spool_of(tmp_path, b"A;" * PIECE_SIZE)
+    ticket = Ticket(line, "write", lambda _: None, data=data)
+    stage.service.submit(ticket)
+    stage.service.abandon(ticket)
+    stage.run()
+    assert ticket.outcome.token == "CLIENT_GONE"
+    assert stage.house.faults == []
+    assert written(stage, line, b"VOLT 1\n").said == "ok"
 
 
 def test_message_of_many_units_is_judged_in_steps(stage, line):
