@@ -29,6 +29,7 @@ from front_proc.rights import Role
 from front_proc.sessions import Client, Session
 from front_proc.setting_values import SettingsError
 from front_proc.settings import Settings
+from front_proc.tickets import shortened
 from instrument_proc.spawn import ChildSettings
 from pyvisa_daemon.errors import Effect, Failure
 
@@ -303,7 +304,7 @@ class Front:
             "command",
             **client.who(),
             resource=None,
-            command=command,
+            command=shortened(command),
             outcome=outcome,
             effect=effect.value,
             waited_ms=0.0,
