@@ -19,7 +19,6 @@ from front_proc.log_writer import LogWriter
 from front_proc.resource_table import fit
 from front_proc.rights import ByAddress, Rights, Role
 from front_proc.sessions import Client
-from front_proc.tickets import shortened
 from front_proc.token_file import Token, find, read_tokens
 from pyvisa_daemon.errors import Failure
 from pyvisa_daemon.tokens import TokenFileError
@@ -152,7 +151,7 @@ class Access:
 
     def denied(self, client: Client, resource: str | None, command: str, takes: Role) -> Denied:
         """Put on record, to be raised: `command` takes a role that the client does not have."""
-        self._audit.record("denied", **client.who(), resource=resource, command=shortened(command))
+        self._audit.record("denied", **client.who(), resource=resource, command=command)
         if client.is_stranger:
             return Denied("FORBIDDEN", COMES_FIRST)
         rights, where = client.rights, f" on {resource}" if resource is not None else ""

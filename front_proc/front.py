@@ -201,7 +201,7 @@ class Front:
         """A new session of `client` on a resource, opened if nobody has it open. Raises Failure, effect none."""
         canonical = await self.canonical(name)
         if not client.rights.suffices(Role.USE, canonical):
-            raise self.access.denied(client, canonical, f"open {name}", Role.USE)
+            raise self.access.denied(client, canonical, shortened(f"open {name}"), Role.USE)
         if client not in self.clients:
             raise Failure("CLIENT_GONE")
         if self.is_stopping:
@@ -304,7 +304,7 @@ class Front:
             "command",
             **client.who(),
             resource=None,
-            command=shortened(command),
+            command=command,
             outcome=outcome,
             effect=effect.value,
             waited_ms=0.0,

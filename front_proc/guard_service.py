@@ -178,7 +178,9 @@ class GuardService:
         self._held[ticket.session] = held
         return Outcome(value=size, effect=Effect.NONE)
 
-    def _judged(self, ticket: Ticket, verdict: Verdict | None, *, acts: bool = True, held: bytes = b"") -> Outcome | None:
+    def _judged(
+        self, ticket: Ticket, verdict: Verdict | None, *, acts: bool = True, held: bytes = b""
+    ) -> Outcome | None:
         if acts and (verdict is None or verdict.token == "CONFIRM_FIRST"):  # noqa: S105 - the name of an error
             unrecorded = self.unrecorded()
             if unrecorded is not None:

@@ -577,12 +577,3 @@ def test_drain_does_not_wait_for_a_safe_state_that_cannot_be_sent(stage, make_fr
     assert front.ended.is_set()
     given_up = [(each["outcome"], each["effect"]) for each in front.audit.of("safe")]
     assert given_up == [("SHUTTING_DOWN", "none")]
-
-
-def test_request_on_record_is_cut_however_long_it_was(front):
-    """A line that is longer than what is looked at for the end of the chain would have it begin anew."""
-    front.note_command(joined(front), "open " + "\x1b" * 1_000_000, "VI_ERROR_INV_RSRC_NAME", Effect.NONE, 0.0)
-    [record] = front.audit.of("command")
-    assert record["command"].startswith("open \x1b")
-    assert record["command"].endswith("\x1b ... (1000005 bytes)")
-    assert len(record["command"]) < 1100
