@@ -243,6 +243,12 @@ def test_name_of_a_program_has_a_limit(peer):
     assert peer.client.name == "x" * NAME_LIMIT
 
 
+def test_name_of_a_program_is_one_line_that_no_terminal_obeys(peer):
+    """Others see it in `status` and in errors; in the wire it may be any text."""
+    peer.client.introduce("bob\nclient 10.0.0.1 root\x1b]0;title\x07\x1b[31m\x9b2J\u202e  Zoë")
+    assert peer.client.name == "bob client 10.0.0.1 root ]0;title [31m 2J Zoë"
+
+
 @pytest.mark.parametrize(
     "request_",
     [
