@@ -98,7 +98,7 @@ def record_of(line: bytes) -> Record | None:
     """A line as a record; None if it is none."""
     try:
         record = msgspec.json.decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     if not isinstance(record, dict) or not isinstance(record.get("time"), str):
         return None
