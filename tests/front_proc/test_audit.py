@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import re
+import threading
 
 import pytest
 from hypothesis import given, settings
@@ -112,6 +113,24 @@ def test_chain_goes_on_behind_the_newest_rotated_file(file, is_emptied):
     file.with_name("audit.jsonl.csv").write_text("no log\n")  # the newest of all beside it
     record(file, *range(10, 15))
     assert findings(oldest, older, file) == []
+
+
+def test_log_that_another_daemon_writes_is_refused(file, tmp_path):
+    """Each would go on where it thinks the chain ends. It may have it when the other has ended."""
+    one = Audit(file)
+    link = tmp_path / "link"
+    link.symlink_to(file)
+    for name in (file, link):
+        with pytest.raises(OSError, match="another daemon"):
+            Audit(name)
+    one.reopen().result(DEADLINE)
+    with pytest.raises(OSError, match="another daemon"):
+        Audit(file)
+    one.record("command", number=1)
+    one.close()
+    record(file, 2)
+    assert findings(file) == []
+    assert numbers_in(file) == [1, 2]
 
 
 def test_chain_begins_anew_when_nothing_is_there(file):
@@ -293,6 +312,42 @@ def test_audit_is_failing_while_its_file_cannot_be_written(file, monkeypatch):
     audit.close()
     [gap] = [json.loads(line.content) for line in lines(file)]
     assert (gap["event"], gap["lost"], gap["seq"]) == ("gap", 1, 1)
+
+
+def test_audit_is_failing_while_its_file_is_opened_anew_and_that_does_not_end(file, monkeypatch):
+    """As on a file system that is gone."""
+    audit, may_open = Audit(file), threading.Event()
+    opened = LogWriter._opened
+    monkeypatch.setattr(LogWriter, "_opened", lambda writer: opened(writer) if may_open.wait(DEADLINE) else None)
+    monkeypatch.setattr(log_writer, "STALL_TIME", 0.0)
+    done = audit.reopen()
+    wait_until(lambda: audit.is_failing)
+    may_open.set()
+    done.result(DEADLINE)
+    wait_until(lambda: not audit.is_failing)
+    audit.close()
+
+
+def test_records_that_the_end_did_not_wait_for_are_told(file, told):
+    """No gap will ever tell of them."""
+    os.mkfifo(file)
+    reader = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
+    writer = LogWriter(file, tell=lambda event, fields: told.append((event, fields)))
+    for number in range(20_000):
+        writer.put("command", {"number": number, "text": "x" * 100})
+    writer.close(0.1)
+    [(event, fields)] = told
+    assert event == "trouble"
+    assert re.search(r"the end did not wait for \d+ records or more, which are lost", fields["error"])
+    os.close(reader)
+    wait_until(lambda: not writer._thread.is_alive())
+
+
+def test_pipe_that_nobody_reads_is_refused_at_once(file):
+    """A start that waited for its reader would say nothing."""
+    os.mkfifo(file)
+    with pytest.raises(OSError, match="No such device"):
+        Audit(file)
 
 
 def test_audit_is_failing_when_its_queue_is_nearly_full_or_a_write_does_not_end(file, monkeypatch):
