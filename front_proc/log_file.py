@@ -6,6 +6,7 @@ Two ways of rotation: somebody renames the file and asks for a new one, or the d
 """
 
 import contextlib
+import errno
 import fcntl
 import io
 import os
@@ -78,8 +79,11 @@ class LogFile(io.FileIO):
         return True
 
     def write(self, lines: Any) -> int:
-        """All of `lines`."""
-        begin = self.size
+        """All of `lines`. Raises FileNotFoundError if somebody has removed the file: nobody would ever read them."""
+        state = os.fstat(self.fileno())
+        if not state.st_nlink:
+            raise FileNotFoundError(errno.ENOENT, "it was removed")
+        begin = state.st_size
         left = memoryview(lines)
         try:
             while left:

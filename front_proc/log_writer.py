@@ -215,7 +215,11 @@ class LogWriter:
         try:
             text = b"\n".join((*lines, b""))
             self._rotate_if_due(len(text))
-            self._file.write(self._mend + text)
+            try:
+                self._file.write(self._mend + text)
+            except FileNotFoundError:
+                self._begin_anew()
+                self._file.write(self._mend + text)
         except OSError:
             self._unwritten += count
             self._has_failed = True
@@ -225,6 +229,13 @@ class LogWriter:
             self._has_failed = False
         finally:
             self._writing_since = 0.0
+
+    def _begin_anew(self) -> None:
+        """In a file of the same name, for the old one was removed; its number says in each line what is missing."""
+        file = self._opened()
+        self._file.close()
+        self._take(file)
+        self._tell("trouble", {"error": f"{self.path} was removed, and with it what was in it; a new one is begun"})
 
     def _rotate_if_due(self, coming: int) -> None:
         """What cannot be rotated is written on, and rotated later."""

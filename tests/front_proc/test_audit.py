@@ -369,6 +369,39 @@ def test_audit_is_failing_when_its_queue_is_nearly_full_or_a_write_does_not_end(
     audit.close()
 
 
+def test_log_that_was_removed_is_begun_anew_and_that_is_told(file, told):
+    """What was in it is gone, and is missed."""
+    audit = Audit(file, tell=lambda event, fields: told.append((event, fields)))
+    audit.record("command", number=1)
+    wait_until(lambda: audit.describe()["seq"] == 1)
+    file.unlink()
+    audit.record("command", number=2)
+    wait_until(lambda: audit.describe()["seq"] == 2)
+    assert not audit.is_failing
+    audit.close()
+    assert numbers_in(file) == [2]
+    assert [json.loads(line.content)["seq"] for line in lines(file)] == [2]
+    assert [fields["error"] for event, fields in told if event == "trouble"] == [
+        f"{file} was removed, and with it what was in it; a new one is begun"
+    ]
+
+
+def test_log_whose_folder_was_removed_is_failing_until_it_is_back(file):
+    """Then a gap tells how many were lost."""
+    folder = file.parent / "logs"
+    folder.mkdir()
+    file = folder / file.name
+    audit = Audit(file)
+    file.unlink()
+    folder.rmdir()
+    audit.record("command", number=1)
+    wait_until(lambda: audit.is_failing)
+    folder.mkdir()
+    wait_until(lambda: not audit.is_failing)
+    audit.close()
+    assert [json.loads(line.content)["lost"] for line in lines(file)] == [1]
+
+
 # The key.
 
 
