@@ -18,6 +18,7 @@ from front_proc.log_file import Rotation
 from front_proc.log_writer import QUEUE_HIGH, LogWriter
 from front_proc.setting_values import SettingsError
 from front_proc.settings import read_settings
+from front_proc.tickets import printable
 from tests.support.daemon import ROOT
 from tests.support.waiting import DEADLINE, wait_until
 
@@ -456,6 +457,14 @@ def test_no_token_is_written_whatever_stands_around_it(tmp_path_factory, before,
     writer.put("fault", {"error": before + token + after})
     writer.close()
     assert token not in file.read_text()
+
+
+@pytest.mark.parametrize("shown", range(5, len(TOKEN)))
+def test_no_beginning_of_a_token_is_left_where_a_command_is_cut(file, shown):
+    audit = Audit(file)
+    audit.record("command", command=printable(b" " * (1024 - shown) + TOKEN.encode()))
+    audit.close()
+    assert json.loads(file.read_bytes())["command"].strip().startswith("pvd_*** ... (")
 
 
 def test_what_is_no_token_is_left_alone(file):
