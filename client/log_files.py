@@ -116,7 +116,10 @@ class Followed:
             return []  # it is being rotated, and there will be one in a moment
         streams: list[BinaryIO] = []
         for name in reversed(with_rotated(self.file)):
-            stream: BinaryIO = name.open("rb")
+            try:
+                stream: BinaryIO = name.open("rb")
+            except FileNotFoundError:
+                continue  # the daemon has just renamed it, or deleted it as one too many
             if os.path.samestat(os.fstat(stream.fileno()), own):
                 stream.close()
                 return streams[::-1]

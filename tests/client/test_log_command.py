@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from client.command import main
-from client.log_files import with_rotated
+from client.log_files import Followed, with_rotated
 from front_proc.audit import Audit
 from front_proc.log_file import Rotation
 from tests.support.daemon import ROOT, Daemon
@@ -282,6 +282,19 @@ def test_follow_goes_on_when_somebody_else_has_rotated(following: Following, fil
     file.rename(file.with_name("audit.jsonl.1"))
     record(file, range(100, 105))
     wait_until(lambda: following.numbers() == list(range(90, 105)))
+
+
+def test_follow_goes_on_when_a_rotated_file_is_deleted_meanwhile(tmp_path: Path, monkeypatch) -> None:
+    """By `audit-keep`, between the look at the names and the opening."""
+    file = tmp_path / "audit.jsonl"
+    file.write_bytes(b"one\n")
+    followed = Followed(file)
+    file.rename(tmp_path / "audit.jsonl.20261123T000000.000001Z")
+    file.write_bytes(b"two\n")
+    gone = tmp_path / "audit.jsonl.20261123T000000.000002Z"
+    monkeypatch.setattr("client.log_files.with_rotated", lambda one: [*with_rotated(one)[:-1], gone, one])
+    assert [line.content for line in followed.news()] == [b"one", b"two"]
+    followed.close()
 
 
 def test_follow_shows_no_half_line(following: Following, file: Path) -> None:
