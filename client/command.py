@@ -14,6 +14,7 @@ import click
 from client import lock_command
 from client.choice import hosts_for
 from client.log_command import log
+from client.log_records import plain
 from client.text_socket import SocketManager, TCPVisaSocket
 from client.token_command import token
 from pyvisa_daemon import hosts, wire
@@ -45,7 +46,7 @@ class _Plain(click.Group):
 
 
 def _end(code: int, line: str) -> NoReturn:
-    click.echo(f"instruments: {' '.join(line.split())}", err=True)
+    click.echo(f"instruments: {plain(' '.join(line.split()))}", err=True)
     sys.exit(code)
 
 
@@ -233,6 +234,8 @@ def _cell(value: object) -> str:
 
 
 def _print_table(rows: list[list[str]]) -> None:
+    """Aligned. What daemons say of others is shown, and not obeyed by the terminal."""
+    rows = [list(map(plain, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from client.choice import hosts_for
+from client.log_records import plain
 from client.text_socket import SocketManager, TCPVisaSocket
 from pyvisa_daemon import hosts, inherited_lock
 from pyvisa_daemon.errors import NOT_FOUND, Failure
@@ -318,7 +319,7 @@ def client_rows(said: dict[str, Any]) -> list[list[str]]:
 
 
 def _say(line: str) -> None:
-    click.echo(f"instruments: {' '.join(line.split())}", err=True)
+    click.echo(f"instruments: {plain(' '.join(line.split()))}", err=True)
 
 
 def _end(code: int, line: str) -> NoReturn:

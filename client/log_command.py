@@ -25,6 +25,9 @@ from pyvisa_daemon.audit_chain import KEY_SIZE
 _LONG = 1 << 25
 _STEP = 1 << 20
 
+#: The exit code of what Ctrl-C has ended, as shells have it.
+_INTERRUPTED = 130
+
 #: Records that `--follow` begins with if nothing is said.
 _BEGIN_WITH = 10
 
@@ -82,7 +85,7 @@ PATTERN is in any case, and has * for any text and ? for one character.
 )
 @click.option("--since", metavar="TIME", callback=_as_moment, help="From then on.")
 @click.option("--until", metavar="TIME", callback=_as_moment, help="Before then.")
-@click.option("--last", type=click.IntRange(min=1), metavar="N", help="The newest N only.")
+@click.option("--last", type=click.IntRange(1, sys.maxsize), metavar="N", help="The newest N only.")
 @click.option("--follow", "-f", is_flag=True, help="Go on with what comes, until Ctrl-C; begins with the last 10.")
 @click.option("--csv", "form", flag_value="csv", help="Comma-separated, with a line of headings.")
 @click.option("--json", "form", flag_value="json", help="The lines as they stand in the log.")
@@ -114,7 +117,7 @@ def show(files: tuple[Path, ...], last: int | None, follow: bool, form: str | No
         pass
     except ConnectionError:
         raise  # there is no daemon; or whoever reads our output has enough
-    except (OSError, EOFError) as error:
+    except OSError as error:
         raise click.UsageError(unreadable(error)) from error
     finally:
         reading.tell_bad_lines()
@@ -159,7 +162,9 @@ def verify(files: tuple[Path, ...], key_file: Path | None, heads: tuple[str, ...
     try:
         key = b"" if key_file is None else _key_in(key_file)
         verification = _verified(files, Verification(key, [head.lower() for head in heads]))
-    except (OSError, EOFError) as error:
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)  # click's own is 1, which would say that it is not sound
+    except OSError as error:
         raise click.UsageError(unreadable(error)) from error
     findings = verification.end()
     for finding in findings:

@@ -3,9 +3,11 @@
 Runs in the user's process, where the files are. Knows lines, and not what is in them.
 """
 
+import errno
 import gzip
 import os
 import time
+import zlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -36,18 +38,20 @@ def opened(file: Path) -> BinaryIO:
 
 
 def lines(file: Path) -> Iterator[Line]:
-    """All lines of a file. Raises OSError and EOFError, also for one that is packed and damaged."""
+    """All lines of a file. Raises OSError, also for one that is packed and damaged."""
     with opened(file) as stream:
-        yield from _lines(stream, file, time.monotonic() + REST_TIME)
+        for number, content in enumerate(iter(partial(_next, stream, file), b""), 1):
+            whole = content
+            if not whole.endswith(b"\n"):
+                whole += _rest(stream, len(whole), time.monotonic() + REST_TIME)
+            yield Line(file, number, whole.removesuffix(b"\n"), whole.endswith(b"\n"))
 
 
-def _lines(stream: BinaryIO, file: Path, deadline: float) -> Iterator[Line]:
-    number = 0
-    for number, content in enumerate(iter(partial(stream.readline, LINE_LIMIT), b""), 1):
-        whole = content
-        if not whole.endswith(b"\n"):
-            whole += _rest(stream, len(whole), deadline)
-        yield Line(file, number, whole.removesuffix(b"\n"), whole.endswith(b"\n"))
+def _next(stream: BinaryIO, file: Path) -> bytes:
+    try:
+        return stream.readline(LINE_LIMIT)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise OSError(errno.EIO, f"it is damaged: {error}", str(file)) from error
 
 
 def _rest(stream: BinaryIO, length: int, deadline: float) -> bytes:
@@ -112,7 +116,10 @@ class Followed:
             return []  # it is being rotated, and there will be one in a moment
         streams: list[BinaryIO] = []
         for name in reversed(with_rotated(self.file)):
-            stream: BinaryIO = name.open("rb")
+            try:
+                stream: BinaryIO = name.open("rb")
+            except FileNotFoundError:
+                continue  # the daemon has just renamed it, or deleted it as one too many
             if os.path.samestat(os.fstat(stream.fileno()), own):
                 stream.close()
                 return streams[::-1]

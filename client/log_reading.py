@@ -3,6 +3,7 @@
 Runs in the user's process, for `client.log_command`. To add a form: a method of Output and its row in the table there.
 """
 
+import contextlib
 import csv
 import socket
 import sys
@@ -21,7 +22,7 @@ from client.text_socket import SocketManager
 Source = Callable[[], Iterable[Line]]
 
 
-def unreadable(error: OSError | EOFError) -> str:
+def unreadable(error: OSError) -> str:
     name = getattr(error, "filename", None) or "a file"
     hint = "; it is for its owner only: try it as that user, or with sudo" if isinstance(error, PermissionError) else ""
     return f"{name} cannot be read: {getattr(error, 'strerror', None) or error}{hint}"
@@ -112,11 +113,13 @@ class Output:
     def show(self, records: Iterable[tuple[Line, Record]]) -> None:
         for line, record in records:
             self._write(self._text(line, record))
-        self._stream.flush()
+        with _to_stdout():
+            self._stream.flush()
 
     def _write(self, text: str | bytes) -> None:
         line = text if isinstance(text, bytes) else text.encode(self._encoding, "backslashreplace")
-        self._stream.write(line + b"\n")
+        with _to_stdout():
+            self._stream.write(line + b"\n")
 
     def _readable(self, line: Line, record: Record) -> str | bytes:
         return self._lines.line(record)
@@ -126,6 +129,16 @@ class Output:
 
     def _json(self, line: Line, record: Record) -> str | bytes:
         return line.content
+
+
+@contextlib.contextmanager
+def _to_stdout() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # whoever reads it has enough
+    except OSError as error:
+        raise click.ClickException(f"stdout cannot be written: {error.strerror}") from error
 
 
 class _Row:

@@ -69,7 +69,8 @@ class Filter:
         for name in ("resource", "client", "user", "name"):
             pattern = getattr(self, name)
             if pattern is not None:
-                self._patterns.append((name, pattern.lower()))
+                # The address of a client has brackets, which `fnmatch` would take for a choice of letters.
+                self._patterns.append((name, pattern.lower().replace("[", "[[]")))
 
     def takes(self, record: Record) -> bool:
         """Is it wanted?"""
@@ -98,7 +99,7 @@ def record_of(line: bytes) -> Record | None:
     """A line as a record; None if it is none."""
     try:
         record = msgspec.json.decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     if not isinstance(record, dict) or not isinstance(record.get("time"), str):
         return None
@@ -152,7 +153,7 @@ def _rest(record: Record) -> str:
     words = [plain(record["command"])] if "command" in record else []
     if "ran_ms" in record:
         words.append(f"({plain(record['ran_ms'])} ms)")
-    shown = {} if "command" in record else record  # of a command that would be more than anybody reads
+    shown = {} if record["event"] == "command" else record  # of a command that would be more than anybody reads
     return " ".join([*words, *(f"{key}={plain(value)}" for key, value in shown.items() if key not in _OWN_PLACE)])
 
 

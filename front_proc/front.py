@@ -29,6 +29,7 @@ from front_proc.rights import Role
 from front_proc.sessions import Client, Session
 from front_proc.setting_values import SettingsError
 from front_proc.settings import Settings
+from front_proc.tickets import shortened
 from instrument_proc.spawn import ChildSettings
 from pyvisa_daemon.errors import Effect, Failure
 
@@ -200,7 +201,7 @@ class Front:
         """A new session of `client` on a resource, opened if nobody has it open. Raises Failure, effect none."""
         canonical = await self.canonical(name)
         if not client.rights.suffices(Role.USE, canonical):
-            raise self.access.denied(client, canonical, f"open {name}", Role.USE)
+            raise self.access.denied(client, canonical, shortened(f"open {name}"), Role.USE)
         if client not in self.clients:
             raise Failure("CLIENT_GONE")
         if self.is_stopping:

@@ -168,7 +168,7 @@ class GuardService:
         if not self._ends(ticket) and not messages.is_whole and messages.unreadable is None:
             return self._hold_back(ticket, held)
         messages.end()
-        outcome = self._judged(ticket, messages.refusal or messages.unconfirmed, acts=messages.acts)
+        outcome = self._judged(ticket, messages.refusal or messages.unconfirmed, acts=messages.acts, held=held.data)
         if outcome is None and held.data:
             _put_before(ticket, held.data)
         return outcome
@@ -191,7 +191,9 @@ class GuardService:
         self._held[ticket.session] = held
         return Outcome(value=size, effect=Effect.NONE)
 
-    def _judged(self, ticket: Ticket, verdict: Verdict | None, *, acts: bool = True) -> Outcome | None:
+    def _judged(
+        self, ticket: Ticket, verdict: Verdict | None, *, acts: bool = True, held: bytes = b""
+    ) -> Outcome | None:
         if acts if verdict is None else verdict.token == "CONFIRM_FIRST":  # noqa: S105 - the name of an error
             unrecorded = self.unrecorded()
             if unrecorded is not None:
@@ -202,7 +204,8 @@ class GuardService:
             session, given = ticket.session, self._confirmations.get(ticket.session)
             if given is not None and given.moment <= ticket.queued_at <= given.moment + self.confirm_time:
                 del self._confirmations[session]
-                message = printable(ticket.beginning) or ticket.call
+                size = len(held) + (len(ticket.data) if isinstance(ticket.data, Spool) else len(ticket.beginning))
+                message = printable(held + ticket.beginning, size) or ticket.call
                 self.on_confirmed(session, given.reason, verdict.rule, message)
                 return None
         return self._refused(verdict)

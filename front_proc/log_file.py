@@ -6,6 +6,8 @@ Two ways of rotation: somebody renames the file and asks for a new one, or the d
 """
 
 import contextlib
+import errno
+import fcntl
 import io
 import os
 import stat
@@ -50,9 +52,10 @@ class LogFile(io.FileIO):
     """A file that takes lines whole or not at all: a full disk leaves none torn, and none for later."""
 
     def __init__(self, path: Path) -> None:
-        """Open it for appending; made, for its owner only, if it is missing."""
+        """Open it for appending; made, for its owner only, if it is missing. A pipe that nobody reads cannot be."""
         path.touch(mode=0o600, exist_ok=True)
-        super().__init__(path, "ab")
+        super().__init__(path, "ab", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK, 0o600))
+        os.set_blocking(self.fileno(), True)
         #: When its first record was made, in seconds of the epoch.
         self.begun = _first_moment(path) if self.is_regular else time.time()
 
@@ -64,9 +67,23 @@ class LogFile(io.FileIO):
     def size(self) -> int:
         return os.fstat(self.fileno()).st_size
 
+    def claim(self) -> bool:
+        """Let no other daemon write it as long as it is open here. False if one does."""
+        try:
+            if self.is_regular:
+                fcntl.flock(self, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass  # not every file system knows locks
+        return True
+
     def write(self, lines: Any) -> int:
-        """All of `lines`."""
-        begin = self.size
+        """All of `lines`. Raises FileNotFoundError if somebody has removed the file: nobody would ever read them."""
+        state = os.fstat(self.fileno())
+        if not state.st_nlink:
+            raise FileNotFoundError(errno.ENOENT, "it was removed")
+        begin = state.st_size
         left = memoryview(lines)
         try:
             while left:

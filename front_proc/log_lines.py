@@ -15,8 +15,9 @@ import structlog
 #: What a record tells, or what gives it: the writer's thread then asks for it, some milliseconds later.
 Fields = dict[str, Any] | Callable[[], dict[str, Any]]
 
-#: A token, and what stands in its place. Nothing that JSON escapes can be within one.
-_TOKEN = re.compile(rb"pvd_[A-Za-z0-9_-]{16,}")
+#: A token, or the beginning of one at which a command was cut (`tickets.printable`), and what stands in its place.
+#: Nothing that JSON escapes can be within one.
+_TOKEN = re.compile(rb"pvd_(?:[A-Za-z0-9_-]{16,}|[A-Za-z0-9_-]+(?= \.\.\. \([0-9]+ bytes\)))")
 _HIDDEN = b"pvd_***"
 
 

@@ -75,6 +75,9 @@ class LogWriter:
         if chain is not None:
             self.chain = resumed(chain, self._real_path)
         self._take(self._opened())
+        if not self._is_claimed:
+            self._file.close()
+            raise OSError(errno.EBUSY, "another daemon writes it, and a chain has one end", str(file))
         #: One for good: structlog keeps a lock for each that it was ever given.
         self._lines = LogLines()
         self._records: queue.SimpleQueue[_Record | Future[None] | None] = queue.SimpleQueue()
@@ -128,9 +131,12 @@ class LogWriter:
         return done
 
     def close(self, limit: float = 2.0) -> None:
-        """Write what waits, for `limit` seconds at most."""
+        """Write what waits, for `limit` seconds at most; what is lost by that is told, for no gap will tell of it."""
         self._records.put(None)
         self._thread.join(limit)
+        if self._thread.is_alive():
+            lost = f"{self.behind} records or more"
+            self._tell("trouble", {"error": f"{self.path}: the end did not wait for {lost}, which are lost"})
 
     def tell_anchor(self, file: Path) -> None:
         """How far the chain is, where it is not kept: what is cut off the end of `file` later can be missed then."""
@@ -144,6 +150,7 @@ class LogWriter:
 
     def _take(self, file: LogFile) -> None:
         self._file = file
+        self._is_claimed = self.chain is None or file.claim()
         for descriptor in self._followers:
             os.dup2(file.fileno(), descriptor)
 
@@ -180,11 +187,14 @@ class LogWriter:
         return record is None
 
     def _change_file(self, done: Future[None]) -> None:
+        self._writing_since = time.monotonic()  # a file system that is not there may keep us
         try:
             file = self._opened()
         except OSError as error:
             done.set_exception(error)
             return
+        finally:
+            self._writing_since = 0.0
         self.tell_anchor(self.path)
         self._file.close()
         self._take(file)
@@ -205,7 +215,11 @@ class LogWriter:
         try:
             text = b"\n".join((*lines, b""))
             self._rotate_if_due(len(text))
-            self._file.write(self._mend + text)
+            try:
+                self._file.write(self._mend + text)
+            except FileNotFoundError:
+                self._begin_anew()
+                self._file.write(self._mend + text)
         except OSError:
             self._unwritten += count
             self._has_failed = True
@@ -215,6 +229,13 @@ class LogWriter:
             self._has_failed = False
         finally:
             self._writing_since = 0.0
+
+    def _begin_anew(self) -> None:
+        """In a file of the same name, for the old one was removed; its number says in each line what is missing."""
+        file = self._opened()
+        self._file.close()
+        self._take(file)
+        self._tell("trouble", {"error": f"{self.path} was removed, and with it what was in it; a new one is begun"})
 
     def _rotate_if_due(self, coming: int) -> None:
         """What cannot be rotated is written on, and rotated later."""

@@ -90,6 +90,8 @@ class Pool:
             return self._names[resource]
         if len(resource) > NAME_LIMIT:
             raise Failure("VI_ERROR_INV_RSRC_NAME", f"a resource's name has at most {NAME_LIMIT} characters")
+        if not resource.isprintable():  # others see it, in tables and errors: it is no place for a terminal's orders
+            raise Failure("VI_ERROR_INV_RSRC_NAME", f"a resource's name has printable characters only: {resource!a}")
         child = await self.take()
         try:
             answer = await ask(child, pipe.Name(resource), self._start_time)

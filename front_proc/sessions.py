@@ -54,8 +54,9 @@ class Client:
         return not self.rights.highest
 
     def introduce(self, name: str) -> None:
-        """What it calls itself, as far as a record can bear it."""
-        self.name = name[:NAME_LIMIT]
+        """What it calls itself, as far as a record can bear it: others are told, on terminals and in lines, so that
+        there is nothing in it which they would obey."""
+        self.name = " ".join("".join(letter if letter.isprintable() else " " for letter in name).split())[:NAME_LIMIT]
 
     def who(self) -> dict[str, str]:
         """The audit's fields for it."""

@@ -111,9 +111,13 @@ class Ticket(msgspec.Struct, eq=False, weakref=True):
 
     def describe(self) -> Callable[[], str]:
         """What gives its words for the audit when they are wanted, and keeps no long message till then."""
-        head = (self.data.head if isinstance(self.data, Spool) else self.data)[:COMMAND_LIMIT]
+        data, size = self.data, len(self.data)
+        if isinstance(data, Spool):
+            data, size = self.before + data.head, len(self.before) + size
         arguments = [each[:COMMAND_LIMIT] if isinstance(each, bytes) else each for each in self.arguments]
-        return partial(described, self.call, head, arguments)
+        if self.arguments:
+            size = max([size, *(len(each) for each in self.arguments if isinstance(each, bytes))])
+        return partial(described, self.call, data[:COMMAND_LIMIT], arguments, size)
 
     @property
     def beginning(self) -> bytes:
@@ -128,12 +132,25 @@ class Ticket(msgspec.Struct, eq=False, weakref=True):
         self.traffic = _TRAFFIC.get(self.call, Traffic.MESSAGE)
 
 
-def described(call: str, data: bytes, arguments: Sequence[Argument] = ()) -> str:
-    """A command for the audit: the call, its arguments, and what it sends as far as it is text."""
+def described(call: str, data: bytes, arguments: Sequence[Argument] = (), size: int = 0) -> str:
+    """A command for the audit: the call, its arguments, and what it sends as far as it is text. `size` is that of its
+    longest part before it was cut: what is not all of a message says so, for behind it may be anything."""
     words = [printable(argument) if isinstance(argument, bytes) else str(argument) for argument in arguments]
-    return " ".join([call, *words, printable(data)]).rstrip()[: 2 * COMMAND_LIMIT]
+    text = " ".join([call, *words, printable(data)]).rstrip()[: 2 * COMMAND_LIMIT]
+    return text if size <= COMMAND_LIMIT else text + _cut_from(size)
 
 
-def printable(data: bytes) -> str:
-    """Bytes for the audit, as far as they are text, and cut."""
-    return data[:COMMAND_LIMIT].decode("utf-8", "backslashreplace").rstrip("\r\n")
+def printable(data: bytes, size: int = 0) -> str:
+    """Bytes for the audit, as far as they are text, and cut; `size` if there were more of them."""
+    text = data[:COMMAND_LIMIT].decode("utf-8", "backslashreplace").rstrip("\r\n")
+    size = max(size, len(data))
+    return text if size <= COMMAND_LIMIT else text + _cut_from(size)
+
+
+def shortened(command: str) -> str:
+    """A request for the audit that came as text."""
+    return printable(command.encode("utf-8", "backslashreplace"))
+
+
+def _cut_from(size: int) -> str:
+    return f" ... ({size} bytes)"

@@ -21,7 +21,7 @@ from front_proc.rights import Role
 from front_proc.sessions import VI_ATTR_RSRC_LOCK_STATE, VI_TMO_INFINITE, Client, Session
 from front_proc.spool import Spool
 from front_proc.text_conversation import Line
-from front_proc.tickets import Outcome, Ticket
+from front_proc.tickets import Outcome, Ticket, described
 from instrument_proc.pipe import Argument
 from pyvisa_daemon import wire
 from pyvisa_daemon.errors import Effect, Failure
@@ -46,6 +46,16 @@ HELLO_LIMIT = 1 << 14
 
 #: viOpen's access modes (VPP-4.3, 4.3.1), of which the lock is one part.
 _LOCK_BITS, _ACCESS_MODES = 0b011, range(8)
+
+
+class _OnRecord(Failure):
+    """What has a record of its own already."""
+
+
+def _in_words(request: Any) -> str:
+    """A request for the audit that came to no instrument."""
+    said = getattr(request, "function", "") or getattr(request, "resource", "")
+    return described(type(request).__name__.lower(), getattr(request, "data", b"") or said.encode())
 
 
 def _call(request: wire.Call) -> tuple[str, list[Argument]]:
@@ -252,6 +262,7 @@ class WireConversation:
             if spool is not None:
                 spool.close()
             self._fail(request.id, failure)
+            self._front.note_command(self._client, _in_words(request), failure.token, failure.effect, 0.0)
 
     def _session(self, number: int) -> Session:
         session = self._sessions.get(number)
@@ -340,10 +351,9 @@ class WireConversation:
             self._send(wire.Reply(request.id, status, value))
             return
         self._fail(request.id, failure)
-        if isinstance(request, wire.Lock) or isinstance(failure, Denied):
-            return  # on record already
-        command = f"{type(request).__name__.lower()} {getattr(request, 'resource', '')}".rstrip()
-        self._front.note_command(self._client, command, failure.token, failure.effect, loop.time() - began)
+        if not isinstance(failure, _OnRecord | Denied):
+            seconds = loop.time() - began
+            self._front.note_command(self._client, _in_words(request), failure.token, failure.effect, seconds)
 
     async def _judge(self, request: Any) -> None:
         """May this client have the resource that the request names? Raises Denied."""
@@ -352,8 +362,7 @@ class WireConversation:
             return  # the last two leave out what the client may not see
         resource = await self._front.canonical(request.resource)
         if not rights.suffices(role, resource):
-            command = f"{type(request).__name__.lower()} {request.resource}"
-            raise self._front.access.denied(self._client, resource, command, role)
+            raise self._front.access.denied(self._client, resource, _in_words(request), role)
 
     async def _open(self, request: wire.Open) -> "_Answer":
         if request.access_mode not in _ACCESS_MODES or request.access_mode & _LOCK_BITS == _LOCK_BITS:
@@ -391,7 +400,10 @@ class WireConversation:
         session = self._session(request.session)
         asked, timeout_s = terms(request.ttl_s, request.reason), _seconds(request.timeout_ms)
         lock = session.resource.lock(session, request.kind, request.key, timeout_s, asked, joins=request.joins)
-        outcome = await lock
+        try:
+            outcome = await lock
+        except Failure as failure:
+            raise _OnRecord(failure.token, failure.text, failure.effect, failure.status) from failure
         return outcome.status, outcome.value if isinstance(outcome.value, str) else None
 
     async def _list(self, _: wire.ListResources) -> "_Answer":
@@ -432,7 +444,9 @@ _OnOutcome = Callable[[Outcome], None]
 _DIRECT: dict[type[Any], Callable[[Session, Any, _OnOutcome], None]] = {
     wire.Reading: _goes_on_reading,
     wire.Unlock: lambda session, _, ended: ended(session.resource.service.locks.unlock(session)),
-    wire.Confirm: lambda session, request, ended: ended(session.resource.service.confirm(session, request.reason)),
+    wire.Confirm: lambda session, request, ended: ended(
+        session.resource.service.confirm(session, request.reason).checked()
+    ),
     wire.EnableEvent: lambda session, request, ended: session.resource.service.events.enable(
         session, request.event, ended
     ),

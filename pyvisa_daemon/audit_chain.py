@@ -24,6 +24,10 @@ BEGINNING = "0" * 64
 #: Bytes of a key at least: as many as the digest has.
 KEY_SIZE = 32
 
+#: Bytes that are digested at once. With more hashlib lets go of the interpreter's lock, and a busy event loop, which
+#: then takes it, would give it back only after milliseconds: by long records the writer could be kept from its work.
+_PIECE = 2047
+
 #: How every line ends. Within a record's own text no quote stands without a backslash, so that nobody can feign it.
 _LINK = re.compile(rb',"seq":([1-9][0-9]{0,18}),"prev":"([0-9a-f]{64})"\}$')
 
@@ -34,13 +38,12 @@ _STAMPED = re.compile(r"\d{8}T\d{6}\.\d{6}Z")
 
 def digest_with(key: bytes) -> Callable[[bytes], str]:
     """What gives a line's digest; no key is b""."""
-    if not key:
-        return lambda line: hashlib.sha256(line).hexdigest()
-    keyed = hmac.new(key, digestmod="sha256")
+    begun = hmac.new(key, digestmod="sha256") if key else hashlib.sha256()
 
     def digest(line: bytes) -> str:
-        one = keyed.copy()
-        one.update(line)
+        one = begun.copy()
+        for start in range(0, len(line), _PIECE):
+            one.update(line[start : start + _PIECE])
         return one.hexdigest()
 
     return digest

@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from client.command import main
-from client.log_files import with_rotated
+from client.log_files import Followed, with_rotated
 from front_proc.audit import Audit
 from front_proc.log_file import Rotation
 from tests.support.daemon import ROOT, Daemon
@@ -109,6 +109,7 @@ def test_bad_lines_are_counted_and_passed_over(file: Path) -> None:
         ("verify", "--key-file", ".gitignore.none", "pyproject.toml"),
         ("--since", "soon", "pyproject.toml"),
         ("--last", "0", "pyproject.toml"),
+        ("--last", "9" * 20, "pyproject.toml"),
         ("--colour", "pyproject.toml"),
     ],
 )
@@ -123,11 +124,38 @@ def test_wrong_usage_ends_with_code_2(arguments: tuple[str, ...]) -> None:
 def test_packed_file_that_is_damaged_is_said_to_be(file: Path, tmp_path: Path) -> None:
     """Neither shown nor verified."""
     packed = tmp_path / "old.gz"
-    packed.write_bytes(gzip.compress(file.read_bytes())[:-20])
-    for arguments in ((packed,), ("verify", packed)):
-        result = instruments("log", *arguments)
-        assert result.exit_code == 2
-        assert "cannot be read" in result.stderr
+    content = gzip.compress(file.read_bytes())
+    broken = [content[:20] + bytes([content[20] ^ each]) + content[21:] for each in range(1, 256)]
+    for damaged in (content[:-20], content[:-8] + bytes(8), *broken):
+        packed.write_bytes(damaged)
+        for arguments in ((packed,), ("verify", packed)):
+            result = instruments("log", *arguments)
+            assert result.exit_code == 2
+            assert f"{packed} cannot be read: it is damaged" in result.stderr
+
+
+def test_line_that_is_nested_without_end_is_no_record(tmp_path: Path) -> None:
+    """It costs itself only."""
+    file = tmp_path / "audit.jsonl"
+    file.write_bytes(b"[" * 200_000 + b"\n" + b'{"time":"2026-11-23T00:00:00.000000Z","event":"query 7"}\n')
+    result = instruments("log", file)
+    assert numbers(result) == [7]
+    assert result.stderr == f"instruments: 1 line is no record; see {file}:1\n"
+
+
+def test_verification_that_is_interrupted_says_nothing_of_the_log(file: Path, monkeypatch) -> None:
+    """Neither that it is sound nor that it is not."""
+    monkeypatch.setattr("client.log_command._verified", MagicMock(side_effect=KeyboardInterrupt))
+    result = instruments("log", "verify", file)
+    assert (result.exit_code, result.output) == (130, "")
+
+
+def test_output_that_cannot_be_written_is_not_called_a_log_that_cannot_be_read(file: Path) -> None:
+    """A full disk, say."""
+    command = [sys.executable, "-c", "from client.command import main; main()", "log", str(file), "--json"]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "Error: stdout cannot be written: No space left on device\n")
 
 
 def test_key_is_taken_from_a_file(tmp_path: Path) -> None:
@@ -254,6 +282,19 @@ def test_follow_goes_on_when_somebody_else_has_rotated(following: Following, fil
     file.rename(file.with_name("audit.jsonl.1"))
     record(file, range(100, 105))
     wait_until(lambda: following.numbers() == list(range(90, 105)))
+
+
+def test_follow_goes_on_when_a_rotated_file_is_deleted_meanwhile(tmp_path: Path, monkeypatch) -> None:
+    """By `audit-keep`, between the look at the names and the opening."""
+    file = tmp_path / "audit.jsonl"
+    file.write_bytes(b"one\n")
+    followed = Followed(file)
+    file.rename(tmp_path / "audit.jsonl.20261123T000000.000001Z")
+    file.write_bytes(b"two\n")
+    gone = tmp_path / "audit.jsonl.20261123T000000.000002Z"
+    monkeypatch.setattr("client.log_files.with_rotated", lambda one: [*with_rotated(one)[:-1], gone, one])
+    assert [line.content for line in followed.news()] == [b"one", b"two"]
+    followed.close()
 
 
 def test_follow_shows_no_half_line(following: Following, file: Path) -> None:

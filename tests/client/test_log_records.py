@@ -178,3 +178,17 @@ def test_csv_cell_is_no_formula_and_one_line(text):
     assert cell.isprintable()
     assert next(csv.reader([",".join(f'"{cell.replace(chr(34), chr(34) * 2)}"' for cell in row)])) == row
     assert row[COLUMNS.index("ran_ms")] == "-1.5"
+
+
+def test_reason_of_what_was_confirmed_is_shown():
+    """It is what the record is for; and so with each event that has a command beside other things."""
+    line = Lines().line({**COMMAND, "event": "confirmed", "reason": "the sample is out", "rule": 'deny "*RST"'})
+    assert line.endswith(' reason=the sample is out rule=deny "*RST"')
+
+
+def test_brackets_of_an_address_are_meant_as_they_stand():
+    """Of IP version 6."""
+    record = {**COMMAND, "client": "[::1]:5000"}
+    for pattern in ("[::1]", "[::1]:5000", "[::1]:*", "*5000", "[*"):
+        assert Filter(client=pattern).takes(record)
+    assert not Filter(client="[:15]*").takes({**COMMAND, "client": "1.2.3.4:5"})

@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import re
+import threading
 
 import pytest
 from hypothesis import given, settings
@@ -17,6 +18,7 @@ from front_proc.log_file import Rotation
 from front_proc.log_writer import QUEUE_HIGH, LogWriter
 from front_proc.setting_values import SettingsError
 from front_proc.settings import read_settings
+from front_proc.tickets import printable
 from tests.support.daemon import ROOT
 from tests.support.waiting import DEADLINE, wait_until
 
@@ -112,6 +114,24 @@ def test_chain_goes_on_behind_the_newest_rotated_file(file, is_emptied):
     file.with_name("audit.jsonl.csv").write_text("no log\n")  # the newest of all beside it
     record(file, *range(10, 15))
     assert findings(oldest, older, file) == []
+
+
+def test_log_that_another_daemon_writes_is_refused(file, tmp_path):
+    """Each would go on where it thinks the chain ends. It may have it when the other has ended."""
+    one = Audit(file)
+    link = tmp_path / "link"
+    link.symlink_to(file)
+    for name in (file, link):
+        with pytest.raises(OSError, match="another daemon"):
+            Audit(name)
+    one.reopen().result(DEADLINE)
+    with pytest.raises(OSError, match="another daemon"):
+        Audit(file)
+    one.record("command", number=1)
+    one.close()
+    record(file, 2)
+    assert findings(file) == []
+    assert numbers_in(file) == [1, 2]
 
 
 def test_chain_begins_anew_when_nothing_is_there(file):
@@ -295,6 +315,42 @@ def test_audit_is_failing_while_its_file_cannot_be_written(file, monkeypatch):
     assert (gap["event"], gap["lost"], gap["seq"]) == ("gap", 1, 1)
 
 
+def test_audit_is_failing_while_its_file_is_opened_anew_and_that_does_not_end(file, monkeypatch):
+    """As on a file system that is gone."""
+    audit, may_open = Audit(file), threading.Event()
+    opened = LogWriter._opened
+    monkeypatch.setattr(LogWriter, "_opened", lambda writer: opened(writer) if may_open.wait(DEADLINE) else None)
+    monkeypatch.setattr(log_writer, "STALL_TIME", 0.0)
+    done = audit.reopen()
+    wait_until(lambda: audit.is_failing)
+    may_open.set()
+    done.result(DEADLINE)
+    wait_until(lambda: not audit.is_failing)
+    audit.close()
+
+
+def test_records_that_the_end_did_not_wait_for_are_told(file, told):
+    """No gap will ever tell of them."""
+    os.mkfifo(file)
+    reader = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
+    writer = LogWriter(file, tell=lambda event, fields: told.append((event, fields)))
+    for number in range(20_000):
+        writer.put("command", {"number": number, "text": "x" * 100})
+    writer.close(0.1)
+    [(event, fields)] = told
+    assert event == "trouble"
+    assert re.search(r"the end did not wait for \d+ records or more, which are lost", fields["error"])
+    os.close(reader)
+    wait_until(lambda: not writer._thread.is_alive())
+
+
+def test_pipe_that_nobody_reads_is_refused_at_once(file):
+    """A start that waited for its reader would say nothing."""
+    os.mkfifo(file)
+    with pytest.raises(OSError, match="No such device"):
+        Audit(file)
+
+
 def test_audit_is_failing_when_its_queue_is_nearly_full_or_a_write_does_not_end(file, monkeypatch):
     """A file that nobody reads."""
     monkeypatch.setattr(log_writer, "STALL_TIME", 0.2)
@@ -312,6 +368,39 @@ def test_audit_is_failing_when_its_queue_is_nearly_full_or_a_write_does_not_end(
     assert audit.is_failing
     os.close(reader)  # the writer's thread meets a broken pipe, and goes on
     audit.close()
+
+
+def test_log_that_was_removed_is_begun_anew_and_that_is_told(file, told):
+    """What was in it is gone, and is missed."""
+    audit = Audit(file, tell=lambda event, fields: told.append((event, fields)))
+    audit.record("command", number=1)
+    wait_until(lambda: audit.describe()["seq"] == 1)
+    file.unlink()
+    audit.record("command", number=2)
+    wait_until(lambda: audit.describe()["seq"] == 2)
+    assert not audit.is_failing
+    audit.close()
+    assert numbers_in(file) == [2]
+    assert [json.loads(line.content)["seq"] for line in lines(file)] == [2]
+    assert [fields["error"] for event, fields in told if event == "trouble"] == [
+        f"{file} was removed, and with it what was in it; a new one is begun"
+    ]
+
+
+def test_log_whose_folder_was_removed_is_failing_until_it_is_back(file):
+    """Then a gap tells how many were lost."""
+    folder = file.parent / "logs"
+    folder.mkdir()
+    file = folder / file.name
+    audit = Audit(file)
+    file.unlink()
+    folder.rmdir()
+    audit.record("command", number=1)
+    wait_until(lambda: audit.is_failing)
+    folder.mkdir()
+    wait_until(lambda: not audit.is_failing)
+    audit.close()
+    assert [json.loads(line.content)["lost"] for line in lines(file)] == [1]
 
 
 # The key.
@@ -368,6 +457,14 @@ def test_no_token_is_written_whatever_stands_around_it(tmp_path_factory, before,
     writer.put("fault", {"error": before + token + after})
     writer.close()
     assert token not in file.read_text()
+
+
+@pytest.mark.parametrize("shown", range(5, len(TOKEN)))
+def test_no_beginning_of_a_token_is_left_where_a_command_is_cut(file, shown):
+    audit = Audit(file)
+    audit.record("command", command=printable(b" " * (1024 - shown) + TOKEN.encode()))
+    audit.close()
+    assert json.loads(file.read_bytes())["command"].strip().startswith("pvd_*** ... (")
 
 
 def test_what_is_no_token_is_left_alone(file):

@@ -416,6 +416,21 @@ def test_name_that_is_too_long_is_not_even_asked_about(settings, length):
     run(story())
 
 
+@pytest.mark.parametrize("name", ["ASRL/dev/\x1b[31m::INSTR", "TCPIP::a\nb::INSTR", "TCPIP::\x9b2J::INSTR"])
+def test_name_that_a_terminal_would_obey_is_none(settings, name):
+    """Others see in `status` what somebody tries to open."""
+
+    async def story():
+        pool = Pool(settings, [].append)
+        with pytest.raises(Failure) as raised:
+            await pool.canonical(name)
+        assert raised.value.token == "VI_ERROR_INV_RSRC_NAME"
+        assert raised.value.text.isprintable()
+        await pool.close(DEADLINE)
+
+    run(story())
+
+
 def test_pool_that_is_closed_gives_nothing_and_leaves_nothing(settings):
     """Not even what was just being started."""
 

@@ -424,6 +424,23 @@ def test_confirmation_is_for_one_message_and_on_record(stage, supply):
     assert (used["name"], used["rule"], used["command"]) == ("Ann", 'confirm "OUTPut[:STATe] ON"', "OUTP 1")
 
 
+def test_message_in_parts_is_confirmed_and_on_record_with_all_of_it(stage, supply, tmp_path):
+    """Also when the part that completes it is long."""
+    stage.sets(supply, VI_ATTR_SEND_END_EN, False)
+    long = spool_of(tmp_path, b" ON;:VOLT 1" + b";VOLT 1" * 1000, b"\n")
+    for rest in (b" ON\n", long):
+        stage.service.confirm(supply, "the sample is out")
+        assert written(stage, supply, b"OUTP").said == "ok"
+        assert written(stage, supply, rest).said == "ok"
+    short, cut = (record["command"] for record in stage.house.audit.of("confirmed"))
+    assert short == "OUTP ON"
+    assert cut.startswith("OUTP ON;:VOLT 1;VOLT 1;")
+    assert cut.endswith(f" ... ({4 + len(long)} bytes)")
+    commands = [record["command"] for record in stage.house.audit.of("command")]
+    assert commands[1] == "write OUTP ON"
+    assert commands[3] == f"write {cut}"
+
+
 def test_confirmation_is_not_spent_on_what_is_refused_anyway(stage, supply):
     stage.service.confirm(supply, "reason")
     assert written(stage, supply, b"OUTP 1;*RST").said == "GUARDED none"

@@ -263,8 +263,15 @@ def test_command_is_recorded_as_bounded_text(data):
     """Bytes that are none are escaped."""
     said = described("write", data)
     assert said.startswith("write")
-    assert len(printable(data)) <= 4 * 1024
+    assert len(printable(data)) <= 4 * 1024 + len(" ... (3000 bytes)")
     said.encode("utf-8")
+
+
+def test_command_that_is_cut_says_so():
+    """Behind blanks that fill what is recorded may stand anything."""
+    assert printable(b"A" * 1024) == "A" * 1024
+    assert printable(b" " * 1024 + b"*RST\n") == " " * 1024 + " ... (1029 bytes)"
+    assert described("write", b" " * 1024, size=1029) == "write ... (1029 bytes)"
 
 
 # The page and the table.

@@ -243,6 +243,12 @@ def test_name_of_a_program_has_a_limit(peer):
     assert peer.client.name == "x" * NAME_LIMIT
 
 
+def test_name_of_a_program_is_one_line_that_no_terminal_obeys(peer):
+    """Others see it in `status` and in errors; in the wire it may be any text."""
+    peer.client.introduce("bob\nclient 10.0.0.1 root\x1b]0;title\x07\x1b[31m\x9b2J\u202e  Zoë")
+    assert peer.client.name == "bob client 10.0.0.1 root ]0;title [31m 2J Zoë"
+
+
 @pytest.mark.parametrize(
     "request_",
     [
@@ -267,6 +273,7 @@ def test_daemon_that_stops_refuses_new_work(stage, peer, request_):
     [reply] = peer.heard()
     assert (reply.id, reply.token, reply.effect) == (2, "SHUTTING_DOWN", "none")
     assert stage.child.runs == []
+    assert [noted[1:3] for noted in peer.front.noted] == [("SHUTTING_DOWN", "none")]
 
 
 def test_request_that_came_to_no_instrument_is_on_record_when_it_failed(stage, peer):
@@ -279,6 +286,36 @@ def test_request_that_came_to_no_instrument_is_on_record_when_it_failed(stage, p
     [(command, outcome, effect, seconds)] = peer.front.noted
     assert (command, outcome, effect) == ("open nonsense", "VI_ERROR_RSRC_NFOUND", "none")
     assert seconds == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("request_", "command", "outcome"),
+    [
+        (wire.Write(2, 99, b"*RST\n"), "write *RST", "NO_RESOURCE"),
+        (wire.Query(2, 99, b"A" * 2000, 100), "query " + "A" * 1024 + " ... (2000 bytes)", "NO_RESOURCE"),
+        (wire.Open(2, "x" * 1_000_000, 0, 0), "open " + "x" * 1024 + " ... (1000000 bytes)", "VI_ERROR_RSRC_NFOUND"),
+        (wire.Call(2, 1, "nonsense", []), "call nonsense", "VI_ERROR_NSUP_OPER"),
+        (wire.Unlock(2, 99), "unlock", "NO_RESOURCE"),
+        (wire.Lock(2, 99, 1, 0, None), "lock", "NO_RESOURCE"),
+        (wire.Lock(2, 1, 1, 0, None, ttl_s=-1.0), "lock", "BAD_ARGUMENT"),
+        (wire.Confirm(2, 1, ""), "confirm", "BAD_ARGUMENT"),
+    ],
+)
+def test_request_that_fails_before_it_is_a_ticket_is_on_record(stage, peer, request_, command, outcome):
+    """Once."""
+    peer.sends(request_)
+    assert peer.tokens() == [(2, outcome)]
+    assert [noted[:3] for noted in peer.front.noted] == [(command, outcome, "none")]
+
+
+def test_lock_that_is_refused_has_one_record(stage, peer):
+    other = stage.opened()
+    stage.service.locks.lock(other, 1, None, None, lambda _: None)
+    peer.sends(wire.Lock(2, 1, 1, 0, None))
+    assert peer.tokens() == [(2, "VI_ERROR_RSRC_LOCKED")]
+    assert peer.front.noted == []
+    outcomes = [record["outcome"] for record in stage.house.audit.of("command", command="lock 1")]
+    assert outcomes == ["ok", "VI_ERROR_RSRC_LOCKED"]
 
 
 def test_fault_of_our_own_costs_one_reply(stage, peer):

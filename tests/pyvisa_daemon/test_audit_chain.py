@@ -36,6 +36,15 @@ def test_line_says_its_number_and_the_digest_of_the_line_before(key, records):
     assert (end.seq, end.head) == (len(records), before)
 
 
+@pytest.mark.parametrize("key", [b"", KEY], ids=["no key", "key"])
+def test_digest_of_a_long_line_is_the_standard_librarys(key):
+    """Though it is made of pieces, for which the interpreter's lock is kept."""
+    for length in (0, 2047, 2048, 4094, 100_000):
+        line = bytes(length)
+        expected = hmac.new(key, line, "sha256") if key else hashlib.sha256(line)
+        assert digest_with(key)(line) == expected.hexdigest()
+
+
 def test_chain_shows_no_key():
     """Wherever it is printed."""
     assert KEY.hex() not in repr(Chain(digest_with(KEY)))
