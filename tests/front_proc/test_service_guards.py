@@ -431,7 +431,9 @@ def test_message_in_parts_is_confirmed_and_on_record_with_all_of_it(stage, suppl
     for rest in (b" ON\n", long):
         stage.service.confirm(supply, "the sample is out")
         assert written(stage, supply, b"OUTP").said == "ok"
-        assert written(stage, supply, rest).said == "ok"
+        answers = judged(stage, supply, rest)
+        stage.child.does(value=4 + len(rest))
+        assert answers.said == "ok"
     short, cut = (record["command"] for record in stage.house.audit.of("confirmed"))
     assert short == "OUTP ON"
     assert cut.startswith("OUTP ON;:VOLT 1;VOLT 1;")
