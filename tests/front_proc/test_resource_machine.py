@@ -225,7 +225,7 @@ class Histories(RuleBasedStateMachine):
     @rule(which=several)
     def leave(self, which):
         client = self.clients.pop(which % len(self.clients))
-        has_lock = any(session.resource.service.locks.has(session) for session in client.sessions)
+        has_lock = any(session.resource.service.locks.has_any(session) for session in client.sessions)
         for session in tuple(client.sessions):
             session.client.gone = "its connection is gone"
             session.resource.drop_session(session)
