@@ -89,16 +89,34 @@ def _open_simulated(specification: str) -> highlevel.VisaLibraryBase:
     return SimulatedLibrary(specification.removesuffix("@sim"))
 
 
+#: What pyserial opens by a URL (`ASRLsocket://labpc:4001::INSTR`), of which some is no serial line: `spy://` writes a
+#: file that is named in it, `alt://` makes an object of any of its classes.
+_SERIAL_URLS = frozenset({"hwgrep", "loop", "rfc2217", "socket"})
+
+
 def canonical(resource: str, library: highlevel.VisaLibraryBase | None = None) -> str:
     """The canonical name of a resource, by PyVISA's parsing; else by `library`'s own, which may know more interfaces,
     and aliases. Raises CallError(VI_ERROR_INV_RSRC_NAME)."""
     try:
-        return str(rname.ResourceName.from_string(resource))
+        parsed = rname.ResourceName.from_string(resource)
+        _refuse_url_of_no_line(parsed)
+        return str(parsed)
     except (rname.InvalidResourceName, IndexError) as error:  # IndexError: PyVISA expects something behind VICP
         found = None if library is None else _parsed_by(library, resource)
         if found is None:
             raise CallError(StatusCode.error_invalid_resource_name, str(error)) from error
         return found
+
+
+def _refuse_url_of_no_line(parsed: rname.ResourceName) -> None:
+    if parsed.interface_type not in ("ASRL", "PRLGX-ASRL"):
+        return
+    device = str(getattr(parsed, "serial_device", "") or getattr(parsed, "board", ""))
+    scheme, mark, _ = device.partition("://")
+    if mark and scheme.lower() not in _SERIAL_URLS:
+        known = ", ".join(sorted(_SERIAL_URLS))
+        text = f"{scheme}:// is not opened as a serial line; of URLs there are {known}"
+        raise CallError(StatusCode.error_invalid_resource_name, text)
 
 
 def _parsed_by(library: highlevel.VisaLibraryBase, resource: str) -> str | None:

@@ -76,6 +76,17 @@ def test_any_text_is_a_name_or_none(name):
     assert token in ("", "VI_ERROR_INV_RSRC_NAME")
 
 
+@pytest.mark.parametrize(
+    "name", ["ASRLspy:///dev/ptmx?file=/tmp/x::INSTR", "asrlSPY://x", "PRLGX-ASRL::alt://x?class=Y::INTFC", "ASRL://x"]
+)
+def test_url_that_does_more_than_open_a_line_is_no_name(name):
+    """pyserial's spy:// writes any file that its user may: whoever may open something could have used that."""
+    with pytest.raises(CallError) as refused:
+        canonical(name)
+    assert refused.value.token == "VI_ERROR_INV_RSRC_NAME"
+    assert canonical("ASRLsocket://labpc:4001") == "ASRLsocket://labpc:4001::INSTR"
+
+
 # Values and statuses.
 
 
