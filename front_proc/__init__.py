@@ -5,7 +5,7 @@ front                           the house's registry: clients, resources, the po
 service_manager, stalls         systemd, and a loop that does not turn
 bind_policy, tls_*, *certificate    where it may listen; TLS between a connection and the network
 connection, peer                one TCP connection; its first bytes choose the language
-rights, access, token_file      who may do what, by address and by token
+rights, access, token_file      who may do what, by address and by token; own_doors which resource leads back here
 text_*                          the text protocol: framing, the table of commands, long messages, the conversation
 wire_conversation               the wire of the PyVISA backend
 resource, queue, hold, tickets  who is served when, and how each command ends

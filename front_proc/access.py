@@ -154,7 +154,9 @@ class Access:
         self._audit.record("denied", **client.who(), resource=resource, command=command)
         if client.is_stranger:
             return Denied("FORBIDDEN", COMES_FIRST)
-        rights, where = client.rights, f" on {resource}" if resource is not None else ""
+        rights, where = client.rights, ""
+        if resource is not None:
+            where = f" on {resource}" if rights.sees(resource) else " there"
         has = rights.highest if resource is None and takes < Role.ADMIN else rights.role_on(resource)
         return Denied("FORBIDDEN", f"that takes the role {takes.word}{where}; {rights.user or 'you'} has {has.word}")
 

@@ -5,7 +5,7 @@ allowed: with neither tokens nor such addresses it does not start. With --lan it
 it once on stdout; not where stdout is a service manager's log.
 
     door = Door(host, port, settings)     for each address that is listened on
-    door.make_first_token()               --lan
+    door.make_first_token()               --lan; of the door that others are to take
     door.judge()                          may it be opened?
     door.remarks()                        what is said of it once it is
 """
@@ -16,6 +16,7 @@ import socket
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
+from pathlib import Path
 
 from front_proc.daemonize import StartError
 from front_proc.rights import Loopback, Role, numeric
@@ -37,10 +38,15 @@ class Door:
     host: str
     port: int
     settings: Settings
-    is_encrypted: bool = False
+    #: What is shown there in TLS; None for a plain port.
+    certificate: Path | None = None
+
+    @property
+    def is_encrypted(self) -> bool:
+        return self.certificate is not None
 
     @cached_property
-    def _is_for_others(self) -> bool:
+    def is_for_others(self) -> bool:
         return not numeric(self.host).is_loopback
 
     def _has_tokens(self) -> bool:
@@ -51,11 +57,11 @@ class Door:
         settings = self.settings
         has_tokens = self._has_tokens()  # a file that cannot be used is refused whoever may come
         make = f"`instruments token NAME --file {shlex.quote(str(settings.tokens))}` makes one"
-        if self._is_for_others and not (has_tokens or settings.allow):
+        if self.is_for_others and not (has_tokens or settings.allow):
             raise StartError(
                 f"{self.host} is reached from other machines, and nobody there would need a token: --lan makes a token "
                 f"and serves those who have it; or {make}; or --allow NET names who needs none; "
-                "--host 127.0.0.1 serves this machine only"
+                f"{'--tls-host' if self.is_encrypted else '--host'} 127.0.0.1 serves this machine only"
             )
         if settings.loopback is Loopback.TOKEN and not has_tokens:
             raise StartError(f"loopback = token, and there is no token in {settings.tokens}: {make}")
@@ -78,8 +84,18 @@ class Door:
             "Paste this on the machines that are to use the instruments. The token is shown this once only.\n\n"
             " (umask 077; mkdir -p ~/.config/pyvisa-daemon; "
             f"echo {token} > ~/.config/pyvisa-daemon/token)\n"
-            f"export PYVISA_DAEMON_HOSTS={self._as_others_reach_it()}\n\n"
+            f"export PYVISA_DAEMON_HOSTS={self._as_others_reach_it()}\n"
+            f"{self._whom_to_believe()}\n"
             f"Who may do what is in {settings.tokens}; `instruments token NAME` makes another token.\n"
+        )
+
+    def _whom_to_believe(self) -> str:
+        if self.certificate is None:
+            return ""
+        return (
+            "export PYVISA_DAEMON_CA_FILE=~/.config/pyvisa-daemon/tls-certificate.pem\n\n"
+            f"Bring that file there first, by a way that you trust: it is a copy of {self.certificate},\n"
+            "or the certificate of your CA.\n"
         )
 
     def _as_others_reach_it(self) -> str:
@@ -100,7 +116,7 @@ class Door:
         if self.settings.allow:
             networks = ", ".join(map(str, self.settings.allow))
             said.append(f"no token is needed from {networks}: who comes from there may use every instrument")
-        if self._is_for_others and not self.is_encrypted:
+        if self.is_for_others and not self.is_encrypted:
             said.append(
                 f"what travels to and from {self.host} port {self.port} is not encrypted: whoever can listen to the "
                 "network can read it, tokens included"

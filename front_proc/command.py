@@ -165,12 +165,13 @@ def _judge_doors(settings: Settings, listener: socket.socket, tls: _Tls | None) 
     """What is to be said of who may come in, as soon as it serves. Raises StartError, TokenFileError."""
     from front_proc.bind_policy import Door
 
-    def door(bound: socket.socket, *, is_encrypted: bool = False) -> Door:
+    def door(bound: socket.socket, certificate: Path | None = None) -> Door:
         host, port = bound.getsockname()[:2]
-        return Door(host, port, settings, is_encrypted)
+        return Door(host, port, settings, certificate)
 
-    doors = [door(listener), *([door(tls.listener, is_encrypted=True)] if tls is not None else [])]
-    first_token = doors[0].make_first_token()
+    doors = [door(listener), *([door(tls.listener, tls.identity.certificate.file)] if tls is not None else [])]
+    for_others = [each for each in doors if each.is_for_others]
+    first_token = (for_others or doors)[-1].make_first_token()  # in TLS if others may come so
     for each in doors:
         each.judge()
     sys.stdout.write(first_token)

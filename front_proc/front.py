@@ -21,6 +21,7 @@ from front_proc.child import ChildProcess
 from front_proc.discovery import Discovery, search_all
 from front_proc.lifecycle import State
 from front_proc.log_writer import LogWriter
+from front_proc.own_doors import leads_back
 from front_proc.pool import Pool
 from front_proc.resource import Resource
 from front_proc.resource_settings import EffectiveSettings, ResourceSettings
@@ -202,6 +203,9 @@ class Front:
         canonical = await self.canonical(name)
         if not client.rights.suffices(Role.USE, canonical):
             raise self.access.denied(client, canonical, shortened(f"open {name}"), Role.USE)
+        if await leads_back(canonical, self._own_addresses()):
+            text = f"{canonical} is a port of this daemon itself: open the instrument by its own name"
+            raise Failure("FORBIDDEN", text)
         if client not in self.clients:
             raise Failure("CLIENT_GONE")
         if self.is_stopping:
@@ -212,6 +216,10 @@ class Front:
         if resource is None:
             resource = self.resources[canonical] = Resource(self, canonical, self._forget)
         return await resource.open(client)
+
+    def _own_addresses(self) -> list[str]:
+        doors = self.addresses()
+        return [address for address in (doors.get("plain"), (doors.get("tls") or {}).get("address")) if address]
 
     async def close(self, session: Session) -> None:
         """viClose. With no linger, returns when the instrument's process has ended, if this was the last session."""

@@ -204,7 +204,7 @@ OPTIONS = (
         flag,
         "true or false",
         False,
-        "serve the network: listen on 0.0.0.0 (unless host says otherwise), and make a token if there is none",
+        "serve the network: listen on 0.0.0.0 (unless host or tls-host says otherwise), make a token if there is none",
     ),
 )
 
@@ -249,7 +249,8 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
         if given[option.field] is not None:
             values[option.field] = option.taken(given[option.field], f"--{option.name}: ")
     if values["host"] is None:
-        values["host"] = _EVERY_NETWORK if values["lan"] else _named_default("host")
+        is_for_others = values["lan"] and values["tls_host"] is None  # else they come in TLS
+        values["host"] = _EVERY_NETWORK if is_for_others else _named_default("host")
     if values["run_dir"] is None:
         values["run_dir"] = Path(platformdirs.user_state_path("pyvisa-daemon"))
     if values["demo"] and values["visa_library"] != "@py":

@@ -109,7 +109,10 @@ def read_tokens(file: Path) -> tuple[Token, ...]:
             if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
                 raise TokenFileError(f"{file} is no file")
             refuse_if_open_to_others(opened.fileno(), file)
-            table = tomllib.loads(opened.read(SIZE_LIMIT).decode())
+            content = opened.read(SIZE_LIMIT + 1)
+            if len(content) > SIZE_LIMIT:
+                raise TokenFileError(f"{file} has more than {SIZE_LIMIT} bytes")
+            table = tomllib.loads(content.decode())
     except FileNotFoundError:
         return ()
     except OSError as error:

@@ -219,7 +219,8 @@ class WireConversation:
             if part.id not in self._spools:
                 if len(self._spools) >= SESSION_LIMIT:
                     raise FrameError("too many unfinished writes")
-                spool = self._spools[part.id] = Spool(self._front.spool_folder)
+                # Who has nothing open has nothing to write to, and may not be one who may.
+                spool = self._spools[part.id] = Spool(self._front.spool_folder) if self._sessions else None
             if spool is not None and sum(len(kept) for kept in self._spools.values() if kept) < WRITE_LIMIT:
                 spool.add(part.data)
                 return

@@ -6,10 +6,12 @@ To mend another library's quirk: a hook beside `after_open`; what it lacks altog
 """
 
 import contextlib
+import dataclasses
 import errno
 import fcntl
 import functools
 import importlib
+import re
 import select
 import socket
 import struct
@@ -89,16 +91,50 @@ def _open_simulated(specification: str) -> highlevel.VisaLibraryBase:
     return SimulatedLibrary(specification.removesuffix("@sim"))
 
 
+#: Parts of a name that are numbers: in decimal, and those that pyvisa-py reads as Python would; how VISA writes them.
+_DECIMAL = ("board", "primary_address", "secondary_address", "port", "usb_interface_number")
+_ANY_BASE = ("manufacturer_id", "model_code")
+_AS_IN_VISA = re.compile("[0-9]+|0[xX][0-9a-fA-F]+")
+
+#: What pyserial opens by a URL (`ASRLsocket://labpc:4001::INSTR`), of which some is no serial line: `spy://` writes a
+#: file that is named in it, `alt://` makes an object of any of its classes.
+_SERIAL_URLS = frozenset({"hwgrep", "loop", "rfc2217", "socket"})
+
+
 def canonical(resource: str, library: highlevel.VisaLibraryBase | None = None) -> str:
     """The canonical name of a resource, by PyVISA's parsing; else by `library`'s own, which may know more interfaces,
     and aliases. Raises CallError(VI_ERROR_INV_RSRC_NAME)."""
     try:
-        return str(rname.ResourceName.from_string(resource))
+        parsed = rname.ResourceName.from_string(resource)
+        _refuse_url_of_no_line(parsed)
+        return str(dataclasses.replace(parsed, **_odd_numbers_of(parsed)))
     except (rname.InvalidResourceName, IndexError) as error:  # IndexError: PyVISA expects something behind VICP
         found = None if library is None else _parsed_by(library, resource)
         if found is None:
             raise CallError(StatusCode.error_invalid_resource_name, str(error)) from error
         return found
+
+
+def _odd_numbers_of(parsed: rname.ResourceName) -> dict[str, str]:
+    """The parts that are numbers to Python only (`+22`, `5_025`, other scripts' digits), as VISA writes them."""
+    written = {}
+    for part in (*_DECIMAL, *_ANY_BASE):
+        given = getattr(parsed, part, None)
+        if isinstance(given, str) and not _AS_IN_VISA.fullmatch(given):
+            with contextlib.suppress(ValueError):  # it is none: `ASRL/dev/ttyS0`
+                written[part] = f"0x{int(given, 0):04X}" if part in _ANY_BASE else str(int(given))
+    return written
+
+
+def _refuse_url_of_no_line(parsed: rname.ResourceName) -> None:
+    if parsed.interface_type not in ("ASRL", "PRLGX-ASRL"):
+        return
+    device = str(getattr(parsed, "serial_device", "") or getattr(parsed, "board", ""))
+    scheme, mark, _ = device.partition("://")
+    if mark and scheme.lower() not in _SERIAL_URLS:
+        known = ", ".join(sorted(_SERIAL_URLS))
+        text = f"{scheme}:// is not opened as a serial line; of URLs there are {known}"
+        raise CallError(StatusCode.error_invalid_resource_name, text)
 
 
 def _parsed_by(library: highlevel.VisaLibraryBase, resource: str) -> str | None:

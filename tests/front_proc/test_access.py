@@ -3,7 +3,8 @@
 import pytest
 
 from front_proc.access import Denied
-from front_proc.rights import ALLOWED, EVERYTHING, NOTHING, ByAddress, Role
+from front_proc.resource_table import fit
+from front_proc.rights import ALLOWED, EVERYTHING, NOTHING, ByAddress, Rights, Role
 from pyvisa_daemon import tokens
 from pyvisa_daemon.tokens import TokenFileError
 from tests.front_proc.access_bench import AccessBench
@@ -139,6 +140,17 @@ def test_file_that_cannot_be_used_leaves_the_old_tokens_in_force(stage, bench, h
     [record], [(event, fields)] = bench.audit.of("tokens"), bench.log.lines
     assert "stay in force" in record["error"]
     assert (event, fields) == ("trouble", {"error": record["error"]})
+
+
+def test_denial_names_the_resource_to_who_may_know_of_it_only(bench):
+    """Else an alias would tell where its instrument is; the record has it anyway."""
+    client = bench.comes()
+    client.rights = Rights("ann", Role.OBSERVE, ((fit("GPIB0::5::*", is_pattern=True), Role.NONE),))
+    seen = bench.access.denied(client, "GPIB0::7::INSTR", "open seven", Role.USE)
+    assert seen.text == "that takes the role use on GPIB0::7::INSTR; ann has observe"
+    hidden = bench.access.denied(client, "GPIB0::5::INSTR", "open scope", Role.USE)
+    assert hidden.text == "that takes the role use there; ann has none"
+    assert [record["resource"] for record in bench.audit.of("denied")] == ["GPIB0::7::INSTR", "GPIB0::5::INSTR"]
 
 
 def test_start_is_refused_with_a_name_that_is_no_resource(stage, bench):

@@ -1,6 +1,7 @@
 """Where the daemon may listen: what is refused, what --lan makes, and what is said of it."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -85,6 +86,14 @@ def test_lan_listens_on_every_network_unless_told_otherwise(tmp_path):
     assert read_settings([]).host == "127.0.0.1"
 
 
+def test_lan_leaves_the_plain_port_on_loopback_where_tls_is_for_the_others():
+    """Who says where TLS is to be had wants no second door beside it, in clear."""
+    settings = read_settings(["--lan", "--tls-port=1341", "--tls-host=0.0.0.0"])
+    assert (settings.host, settings.tls_host) == ("127.0.0.1", "0.0.0.0")
+    assert read_settings(["--lan", "--tls-port=1341"]).host == "0.0.0.0"
+    assert read_settings(["--lan", "--tls-port=1341", "--tls-host=::", "--host=::"]).host == "::"
+
+
 def test_lan_makes_one_token_and_shows_it_once(door, file):
     """A token of the role use, which is good; the file is its owner's only. The second time there is nothing new."""
     said = door("0.0.0.0", "--lan").make_first_token({})
@@ -111,6 +120,22 @@ def test_lan_says_where_others_reach_it(door, host, shown):
     assert "=0.0.0.0" not in said
 
 
+def test_lan_leads_others_to_the_port_in_tls_if_there_is_one(tmp_path):
+    """The token that was just made is not to travel in clear; whom to believe is said, too."""
+    certificate = tmp_path / "tls-certificate.pem"
+    settings = read_settings([f"--run-dir={tmp_path}", "--lan", "--host=127.0.0.1", "--tls-port=1341"])
+    said = Door("10.0.0.7", 1341, settings, certificate).make_first_token({})
+    assert "\nexport PYVISA_DAEMON_HOSTS=10.0.0.7:1341\nexport PYVISA_DAEMON_CA_FILE=" in said
+    assert f"a copy of {certificate}" in said
+
+
+def test_refusal_names_the_option_of_the_door(door, tmp_path):
+    with pytest.raises(StartError, match="; --host 127"):
+        door("0.0.0.0").judge()
+    with pytest.raises(StartError, match="; --tls-host 127"):
+        Door("0.0.0.0", 1341, read_settings([f"--run-dir={tmp_path}"]), tmp_path / "c.pem").judge()
+
+
 @pytest.mark.parametrize("manager", ["NOTIFY_SOCKET", "JOURNAL_STREAM"])
 def test_lan_prints_no_token_into_a_service_managers_log(door, file, manager):
     with pytest.raises(StartError, match="instruments token NAME --file"):
@@ -127,4 +152,4 @@ def test_what_is_said_at_the_start_is_what_holds(door):
     assert admin not in remarks
     assert "no token is needed from 10.0.0.0/8" in remarks
     assert "not encrypted" in remarks
-    assert "not encrypted" not in Door("0.0.0.0", 1, read_settings([]), is_encrypted=True).remarks()
+    assert "not encrypted" not in Door("0.0.0.0", 1, read_settings([]), Path("c.pem")).remarks()

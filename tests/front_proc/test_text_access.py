@@ -102,7 +102,7 @@ def test_denial_says_who_and_what_and_is_one_record(comes, bench):
         "command": f".#.open_resource {NAME}",
     }
     reply = comes(BARRED).sends(f".#.open_resource {NAME}\n".encode())
-    assert reply == f".#.error FORBIDDEN effect=none that takes the role use on {NAME}; barred has none\n".encode()
+    assert reply == b".#.error FORBIDDEN effect=none that takes the role use there; barred has none\n"
     assert bench.audit.records[-1]["resource"] == NAME
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from front_proc.rights import Role
-from front_proc.token_file import Token, find, read_tokens
+from front_proc.token_file import SIZE_LIMIT, Token, find, read_tokens
 from pyvisa_daemon import tokens
 from pyvisa_daemon.tokens import TokenFileError
 
@@ -89,6 +89,14 @@ def test_token_in_the_place_of_its_digest_is_not_repeated(file):
     with pytest.raises(TokenFileError, match="the token itself does not belong here") as refused:
         read_tokens(written(file, GOOD.replace(SHA256, TOKEN)))
     assert TOKEN not in str(refused.value)
+
+
+def test_file_that_is_too_long_is_refused_whole(file):
+    """Were it cut, the row at its end could lack what narrows it."""
+    padding = "#" * (SIZE_LIMIT - len(GOOD) - 1) + "\n"
+    assert len(read_tokens(written(file, padding + GOOD))) == 1
+    with pytest.raises(TokenFileError, match="has more than 1048576 bytes"):
+        read_tokens(written(file, padding + GOOD + 'resources = { "GPIB0::*" = "none" }\n'))
 
 
 def test_folder_is_no_token_file(tmp_path):

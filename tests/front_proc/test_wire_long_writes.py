@@ -53,6 +53,17 @@ def test_parts_of_several_writes_may_be_mixed(stage, peer):
     assert [run.data for run in stage.child.runs] == [b"Bb", b"Aa!"]
 
 
+def test_nothing_is_kept_of_a_write_for_who_has_nothing_open(peer):
+    """Who may only look could fill the disk with writes that nobody will carry out."""
+    peer.sends(wire.Close(2, 1))
+    before = len(os.listdir("/proc/self/fd"))
+    peer.sends(wire.Part(3, b"DATA "), wire.Part(4, b"DATA "))
+    assert len(os.listdir("/proc/self/fd")) == before
+    peer.heard()
+    peer.sends(wire.Write(3, 1, b"1\n"))
+    assert peer.tokens() == [(3, "NO_RESOURCE")]
+
+
 def test_other_requests_are_served_between_the_parts(stage, peer):
     """A long message on a slow line holds up nobody."""
     peer.sends(wire.Part(2, bytes(1000)), wire.Call(3, 1, "read_stb", []))

@@ -76,6 +76,36 @@ def test_any_text_is_a_name_or_none(name):
     assert token in ("", "VI_ERROR_INV_RSRC_NAME")
 
 
+@pytest.mark.parametrize(
+    ("name", "its_name"),
+    [
+        ("GPIB0::+22::INSTR", "GPIB0::22::INSTR"),
+        ("GPIB0:: 22::1_0::INSTR", "GPIB0::22::10::INSTR"),
+        ("TCPIP0::labpc::5_025::SOCKET", "TCPIP0::labpc::5025::SOCKET"),
+        ("TCPIP0::labpc::\uff15\uff10\uff12\uff15::SOCKET", "TCPIP0::labpc::5025::SOCKET"),
+        ("TCPIP0::+5::inst0::INSTR", "TCPIP0::+5::inst0::INSTR"),
+        ("USB0::0b1::0o17::+5::+0::INSTR", "USB0::0x0001::0x000F::+5::0::INSTR"),
+        ("USB0::2391::0x407::0042::00::INSTR", "USB0::2391::0x407::0042::00::INSTR"),
+        ("ASRL/dev/ttyS+1::INSTR", "ASRL/dev/ttyS+1::INSTR"),
+    ],
+)
+def test_number_that_is_one_to_python_only_is_written_as_in_visa(name, its_name):
+    """pyvisa-py takes it: what holds for an instrument must hold for who spells it so. `front_proc.resource_names`
+    compares the spellings that VISA has."""
+    assert canonical(name) == its_name
+
+
+@pytest.mark.parametrize(
+    "name", ["ASRLspy:///dev/ptmx?file=/tmp/x::INSTR", "asrlSPY://x", "PRLGX-ASRL::alt://x?class=Y::INTFC", "ASRL://x"]
+)
+def test_url_that_does_more_than_open_a_line_is_no_name(name):
+    """pyserial's spy:// writes any file that its user may: whoever may open something could have used that."""
+    with pytest.raises(CallError) as refused:
+        canonical(name)
+    assert refused.value.token == "VI_ERROR_INV_RSRC_NAME"
+    assert canonical("ASRLsocket://labpc:4001") == "ASRLsocket://labpc:4001::INSTR"
+
+
 # Values and statuses.
 
 
