@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from front_proc.log_file import Rotation
-from front_proc.log_writer import LogWriter
+from front_proc.log_writer import QUEUE_SLOW, LogWriter
 from front_proc.setting_values import SettingsError
 from front_proc.settings import Settings
 from pyvisa_daemon.audit_chain import KEY_SIZE, Chain, digest_with
@@ -83,6 +83,11 @@ class Audit:
     def is_failing(self) -> bool:
         """Can the file not be written now? Then what needs a record is refused with NO_RECORD."""
         return self._writer.is_failing
+
+    @property
+    def is_far_behind(self) -> bool:
+        """Do so many records wait that whoever makes more of them for nothing should rest?"""
+        return self._writer.behind >= QUEUE_SLOW
 
     def no_record(self) -> Failure:
         """What a message is refused with that must have a record while there can be none."""

@@ -28,6 +28,11 @@ LINGER = 1.0
 LOOK_TIME = 0.5
 SECOND_LOOK = 0.02
 
+#: Seconds between looks whether the audit log's writer has caught up, and for which its client rests at most: the
+#: writer may be stuck.
+REST_LOOK = 0.02
+LONGEST_REST = 1.0
+
 #: One buffer for all connections: what `recv_into` filled is used up before anything else runs.
 _buffer = memoryview(bytearray(1 << 18))
 
@@ -65,6 +70,9 @@ class Connection(asyncio.BufferedProtocol):
         self._stranger_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
         self._look_timer: asyncio.TimerHandle | None = None
+        self._rest_timer: asyncio.TimerHandle | None = None
+        #: The conversation has enough to do.
+        self._is_paused = False
 
     # The transport's callbacks.
 
@@ -77,6 +85,7 @@ class Connection(asyncio.BufferedProtocol):
         self._client = _client_at(*address[:2])
         self._client.rights = self._front.access.rights_at(address[0])
         self._client.cut = self._cut
+        self._client.rest = self._rest
         connected = transport.get_extra_info("socket")
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # small answers go at once
         peer.limit_silence(connected, self._front.limits.silent_peer_time)
@@ -117,7 +126,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = None
         self._client.cut = _cut_already
         self.resume_writing()  # whoever was held back for this client waits for nobody now
-        for timer in (self._timer, self._stranger_timer, self._stall_timer, self._look_timer):
+        for timer in (self._timer, self._stranger_timer, self._stall_timer, self._look_timer, self._rest_timer):
             if timer is not None:
                 timer.cancel()
         if self._speaker is not None:
@@ -229,14 +238,36 @@ class Connection(asyncio.BufferedProtocol):
         self._timer = self._loop.call_later(LINGER, self.close)
 
     def pause(self) -> None:
+        self._is_paused = True
         if self._transport is not None:
             self._transport.pause_reading()
             self._watch_peer(LOOK_TIME)
 
     def resume(self) -> None:
+        self._is_paused = False
+        if self._rest_timer is not None:
+            return
         if self._transport is not None and not self._is_at_end and not self._transport.is_reading():
             self._ignore_peer()
             self._transport.resume_reading()
+
+    # While the audit log's writer is far behind.
+
+    def _rest(self) -> None:
+        if self._rest_timer is None and self._transport is not None and not self._is_ending:
+            self._transport.pause_reading()
+            self._rest_until(self._loop.time() + LONGEST_REST)
+
+    def _rest_until(self, end: float) -> None:
+        self._rest_timer = self._loop.call_later(REST_LOOK, self._look_at_writer, end)
+
+    def _look_at_writer(self, end: float) -> None:
+        if self._front.audit.is_far_behind and self._loop.time() < end:
+            self._rest_until(end)
+            return
+        self._rest_timer = None
+        if not self._is_paused and not self._is_ending:
+            self.resume()
 
     # The first bytes.
 

@@ -27,6 +27,9 @@ from pyvisa_daemon.audit_chain import Chain
 QUEUE_LIMIT = 100_000
 QUEUE_HIGH = QUEUE_LIMIT * 9 // 10
 
+#: From how many on nobody is read from who puts more of them there than any instrument would let through.
+QUEUE_SLOW = QUEUE_LIMIT // 10
+
 #: Seconds in which the writer lets records gather, and how many it makes lines of before the event loop has a turn.
 GATHER_TIME = 0.005
 BATCH = 64

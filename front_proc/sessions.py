@@ -47,6 +47,8 @@ class Client:
     gone: str = ""
     #: Ends its connection at once, whatever is under way on it; for this reason, or an empty one that is on record.
     cut: Callable[[str], None] = field(default=lambda _: None, repr=False)
+    #: Has nothing more read from it until the audit log's writer has caught up.
+    rest: Callable[[], None] = field(default=lambda: None, repr=False)
 
     @property
     def is_stranger(self) -> bool:

@@ -91,6 +91,8 @@ class FakeAudit:
 
     #: Can it not be written?
     is_failing = False
+    #: Do many records wait?
+    is_far_behind = False
 
     def __init__(self) -> None:
         self.records: list[dict[str, Any]] = []

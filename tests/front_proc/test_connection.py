@@ -8,7 +8,7 @@ import asyncio
 import pytest
 
 from front_proc import peer as peer_module
-from front_proc.connection import LOOK_TIME, SECOND_LOOK, Connection
+from front_proc.connection import LONGEST_REST, LOOK_TIME, REST_LOOK, SECOND_LOOK, Connection
 from front_proc.limits import DEFAULTS as LIMITS
 from front_proc.rights import ByAddress, networks
 from front_proc.wire_conversation import WireConversation
@@ -430,3 +430,50 @@ def test_client_with_rights_by_its_address_has_all_the_time(stage):
     peer = Peer(stage, peername=("10.0.0.7", 50000))
     assert peer.waits(10 * LIMITS.line_time) == b""
     assert peer.sends(b".#.ping\n") == b"pong\n"
+
+
+# While the audit log's writer is far behind.
+
+
+def test_client_rests_while_the_writer_is_far_behind(peer):
+    """Nothing is read from it meanwhile, whatever its conversation says."""
+    [client] = peer.front.clients
+    peer.front.audit.is_far_behind = True
+    client.rest()
+    client.rest()
+    assert not peer.transport.is_read
+    peer.connection.resume()
+    peer.waits(LONGEST_REST / 2)
+    assert not peer.transport.is_read
+    peer.front.audit.is_far_behind = False
+    peer.waits(REST_LOOK)
+    assert peer.transport.is_read
+
+
+def test_client_rests_for_a_while_only(peer):
+    """The writer may be stuck, and nobody is to wait for it."""
+    [client] = peer.front.clients
+    peer.front.audit.is_far_behind = True
+    client.rest()
+    peer.waits(LONGEST_REST + 2 * REST_LOOK)
+    assert peer.transport.is_read
+
+
+def test_rest_does_not_end_a_pause_of_the_conversation(peer):
+    """And the other way round; each ends its own."""
+    [client] = peer.front.clients
+    client.rest()
+    peer.connection.pause()
+    peer.waits(REST_LOOK)
+    assert not peer.transport.is_read
+    peer.connection.resume()
+    assert peer.transport.is_read
+
+
+def test_rest_of_a_connection_that_is_lost_is_over(peer):
+    [client] = peer.front.clients
+    client.rest()
+    peer.connection.connection_lost(None)
+    client.rest()
+    peer.waits(LONGEST_REST)
+    assert peer.connection._rest_timer is None or peer.connection._rest_timer.cancelled()

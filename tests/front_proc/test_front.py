@@ -577,3 +577,15 @@ def test_drain_does_not_wait_for_a_safe_state_that_cannot_be_sent(stage, make_fr
     assert front.ended.is_set()
     given_up = [(each["outcome"], each["effect"]) for each in front.audit.of("safe")]
     assert given_up == [("SHUTTING_DOWN", "none")]
+
+
+def test_client_whose_requests_cost_nothing_rests_while_the_writer_is_far_behind(front):
+    """So that no flood of records hides in a gap what others do."""
+    client, rests = joined(front), []
+    client.rest = lambda: rests.append(1)
+    front.note_command(client, "volts", "UNKNOWN_COMMAND", Effect.NONE, 0.0)
+    assert rests == []
+    front.audit.is_far_behind = True
+    front.note_command(client, "volts", "UNKNOWN_COMMAND", Effect.NONE, 0.0)
+    assert rests == [1]
+    assert len(front.audit.of("command")) == 2
