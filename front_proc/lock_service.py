@@ -111,7 +111,7 @@ class LockService:
         self._changed()
 
     async def loss(self, session: Session) -> str:
-        """Waits until `session` has lost its locks: why. That is then what it was told. Raises
+        """Waits until `session` has lost its locks: why. That is then what it was told. Empty after `end_watch`. Raises
         Failure(VI_ERROR_SESN_NLOCKED)."""
         if session not in self._locks.lost:
             if not self.has_any(session):
@@ -122,6 +122,12 @@ class LockService:
             finally:
                 self._watches.pop(session, None)
         return self._locks.lost.pop(session)
+
+    def end_watch(self, session: Session) -> None:
+        """Whoever waits for its loss waits no more."""
+        watch = self._watches.pop(session, None)
+        if watch is not None and not watch.done():
+            watch.set_result("")
 
     def force(self, by: Client) -> int:
         """Somebody's word: take all locks from who has them; from how many sessions."""

@@ -320,6 +320,34 @@ def test_await_loss_tells_of_a_loss_that_was_before(stage):
     assert error_of(ann.sends(b".#.await_loss\n")) == "VI_ERROR_SESN_NLOCKED none"
 
 
+@pytest.mark.parametrize("is_pipelined", [False, True])
+def test_await_loss_ends_when_its_client_says_more(stage, is_pipelined):
+    """An empty line is enough. Nothing is lost by that: not the lock, and no later loss."""
+    ann = Instrumented(stage)
+    ann.sends(b".#.lock ttl 5\n")
+    ann.heard()
+    if is_pipelined:
+        assert ann.sends(b".#.await_loss\n.#.ping\n") == b"ok\npong\n"
+    else:
+        assert ann.sends(b".#.await_loss\n") == b""
+        assert ann.sends(b"\n") == b"ok\n"
+        assert ann.sends(b".#.ping\n") == b"pong\n"
+    assert stage.service.locks.describe() is not None
+    assert not stage.service.locks._watches
+    stage.pass_time(6)
+    assert error_of(ann.sends(b".#.query_resource *IDN?\n")) == LOST
+
+
+def test_await_loss_ends_with_a_client_that_says_no_more(stage):
+    """One on another machine that was killed says so, and nobody knows for a minute that it does not read either."""
+    ann = Instrumented(stage)
+    ann.sends(b".#.lock\n")
+    ann.heard()
+    ann.sends(b".#.await_loss\n")
+    assert ann.half_closes() == b"ok\n"
+    assert ann.line.is_over
+
+
 def test_await_loss_ends_with_its_client(stage):
     ann = Instrumented(stage)
     ann.sends(b".#.lock\n")
