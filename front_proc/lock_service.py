@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from front_proc.child import LATE
 from front_proc.leases import NO_TERMS, Lease, Terms
 from front_proc.lock_words import LockDescription
 from front_proc.locks import Locks
@@ -55,6 +56,7 @@ class LockService:
         self._has_tickets = is_busy
         self._on_lost = on_lost
         self._timer: asyncio.TimerHandle | None = None
+        self._looks_at = 0.0
         #: Commands under way that are no tickets, by session.
         self._under_way: Counter[Session] = Counter()
         #: Who waits to hear that a session lost its locks.
@@ -215,9 +217,18 @@ class LockService:
         self.stop_waiting()
         moment = self._locks.expires_at()
         if moment is not None:
-            self._timer = self._loop.call_later(max(0.001, moment - time.monotonic()), self._look)
+            self._look_at(moment)
+
+    def _look_at(self, moment: float) -> None:
+        now = time.monotonic()
+        self._looks_at = max(now, moment)
+        self._timer = self._loop.call_later(max(0.001, moment - now), self._look)
 
     def _look(self) -> None:
         self._timer = None
-        self._locks.expire(time.monotonic())
+        now = time.monotonic()
+        if now - self._looks_at > LATE:
+            self._look_at(now + LATE)  # we slept, not they: what they said meanwhile is read first
+            return
+        self._locks.expire(now)
         self._changed()

@@ -175,6 +175,8 @@ class Conversation:
                 self._is_over = True
                 self._line.close()
         elif self._reader:
+            if self._reader.is_in_block:
+                self.client.goes_on()
             if self._line_due is None or self._reader.is_in_block:  # a block has its time with every piece
                 self._line_due = self._loop.time() + self.front.limits.line_time
             if self._is_acceptable_unterminated():
@@ -273,6 +275,7 @@ class Conversation:
             if piece:
                 self._line.send(piece)
                 await self._line.sent()
+                self.client.goes_on()
             await asyncio.sleep(0)
 
     def _marked(self, reply: bytes, request: Request, *, is_failed: bool = False) -> bytes:

@@ -159,6 +159,33 @@ def test_lock_lives_while_its_process_starts_anew(stage):
     assert stage.service.locks.state == EXCLUSIVE
 
 
+@pytest.mark.parametrize("says_something", [True, False])
+def test_lock_is_not_lost_by_a_front_that_was_stopped(stage, says_something):
+    """What its holder said meanwhile is read first, and is use."""
+    owner = stage.opened()
+    leases(stage, owner)
+    stage.stop_front(11)
+    stage.pass_time(0.1)
+    assert stage.service.locks.state == EXCLUSIVE
+    if says_something:
+        uses(stage, owner)
+    stage.pass_time(9)
+    assert (stage.service.locks.describe() is None) is not says_something
+
+
+def test_lock_lives_while_a_long_message_comes(stage):
+    """Before it is whole nobody knows what it is for."""
+    ann = Instrumented(stage)
+    ann.sends(b".#.lock ttl 5\n")
+    ann.sends(b".#.write_binary X #6100000")
+    for _ in range(10):
+        ann.sends(b"x" * 1000)
+        stage.pass_time(2)
+    assert stage.service.locks.describe() is not None
+    stage.pass_time(4)
+    assert stage.service.locks.describe() is None
+
+
 def test_answer_that_was_read_ahead_is_use_when_it_is_read(stage):
     """Though the instrument has no part in it."""
     owner = stage.opened()
@@ -369,6 +396,18 @@ def test_wire_lock_has_a_time_to_live_and_a_reason(stage, tmp_path):
     stage.pass_time(3)
     peer.sends(wire.Read(3, 1, 100), wire.Unlock(4, 1))
     assert peer.tokens() == [(3, "LOCK_LOST"), (4, "VI_ERROR_SESN_NLOCKED")]
+
+
+def test_wire_lock_lives_while_a_long_message_comes(stage, tmp_path):
+    peer = Peer(stage, tmp_path)
+    peer.sends(wire.Lock(2, 1, EXCLUSIVE, 0, None, 5.0))
+    for _ in range(10):
+        peer.sends(wire.Part(3, b"x" * 1000))
+        stage.pass_time(2)
+    assert stage.service.locks.describe() is not None
+    stage.pass_time(4)
+    assert stage.service.locks.describe() is None
+    peer.leaves()
 
 
 @pytest.mark.parametrize("ttl_s", [0.0, -1.0, float("nan"), float("inf")])
