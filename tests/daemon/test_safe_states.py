@@ -98,7 +98,7 @@ def test_instrument_on_a_bus_is_cleared_of_what_the_lost_program_has_not_read(st
 def test_program_whose_machine_is_gone_leaves_a_safe_instrument(start, instrument):
     """Nobody tells the daemon; its kernel finds out."""
     with Link() as link:
-        daemon = start(options='host = "0.0.0.0"')
+        daemon = start(options=f'host = "0.0.0.0"\nallow = {json.dumps(link.network)}')
         with Leaver("text", link.here, daemon.port, instrument.resource, "lock", prefix=link.prefix) as holder:
             holder.hears("begins")
             holder.hears("done")
