@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
+from time import monotonic
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -35,6 +36,9 @@ _FIRST_LOOK, _LOOK = 0.3, 1.0
 
 #: Seconds that COMMAND has to end by itself when the lock is lost.
 _END_TIME = 10.0
+
+#: Seconds that the daemon has to end the watch over the lock, and between words that it is to.
+_WATCH_TIME, _WATCH_LOOK = 5.0, 0.1
 
 _LOCK_EPILOG = """\b
 COMMAND has in its environment:
@@ -184,11 +188,23 @@ def _run(command: tuple[str, ...], variables: dict[str, str], socket: TCPVisaSoc
             _end(NOT_THERE if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE, f"{command[0]}: {error}")
         is_over = Event()
         arguments = (socket, process, is_over, kill_if_lost)
-        Thread(target=_watch, args=arguments, daemon=True).start()
+        watch = Thread(target=_watch, args=arguments, daemon=True)
+        watch.start()
         signals.go_to(process)
         code = process.wait()
         is_over.set()
+        if code < 0 or not _has_ended(watch, socket):
+            socket.hang_up()  # COMMAND is lost, and so is its lock
     return SIGNALLED - code if code < 0 else code
+
+
+def _has_ended(watch: Thread, socket: TCPVisaSocket) -> bool:
+    """Has the watch ended, now that it is to? Only then can the lock be given back."""
+    deadline = monotonic() + _WATCH_TIME
+    while watch.is_alive() and monotonic() < deadline:
+        socket.end_wait()  # once more if it had not begun to wait
+        watch.join(_WATCH_LOOK)
+    return not watch.is_alive()
 
 
 class _SignalsFor:

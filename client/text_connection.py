@@ -127,6 +127,16 @@ class TextConnection:
             raise refusal_in(content)
         return content.decode(errors="replace")
 
+    @property
+    def is_taken(self) -> bool:
+        """Does a thread wait for a reply?"""
+        return self._turn.locked()
+
+    def interrupt(self) -> None:
+        """An empty line, which has no reply of its own: `await_loss` ends by it. From any thread."""
+        with contextlib.suppress(OSError):
+            self._socket.send(b"\n")
+
     def close(self) -> None:
         """Ends the connection, and with it what was open on it. Harmless when it has ended."""
         self._is_over = True

@@ -7,9 +7,11 @@ effect, text, VISA status) when the daemon refuses, and ConnectionError when it 
 To add a command: a method here, next to its neighbours in that document.
 """
 
+import atexit
 import codecs
 import contextlib
 import json
+import os
 from types import TracebackType
 from typing import Any, Self
 from weakref import WeakSet
@@ -20,8 +22,12 @@ from pyvisa.resources import Resource
 from client.text_connection import TextConnection
 from pyvisa_daemon import hosts, inherited_lock
 from pyvisa_daemon.channel import INFINITE_MS, reply_limit
+from pyvisa_daemon.errors import Failure
 
 _DEFAULT_TIMEOUT_MS = 2000.0
+
+#: Seconds that closing what has a lock may take, each.
+_CLOSE_LIMIT = 5.0
 
 
 class SocketManager:
@@ -48,6 +54,10 @@ class TCPVisaSocket:
         self._connection = TextConnection(address)
         self._timeout_ms = _DEFAULT_TIMEOUT_MS  # the longest that any resource here was given
         self._opened: WeakSet[Resource] = WeakSet()
+        #: The canonical names of what was opened here; and may there be a lock on any?
+        self._names: set[str] = set()
+        self._may_have_lock = False
+        self._process = os.getpid()
         self.hello("/".join(filter(None, hosts.introduction())).replace(" ", "_"))
 
     def __enter__(self) -> Self:
@@ -62,14 +72,34 @@ class TCPVisaSocket:
         return f"<TCPVisaSocket({str(self.address)!r})>"
 
     def close(self) -> None:
-        """Ends the connection, and closes what `open_resource` returned."""
+        """Ends the connection, and closes what `open_resource` returned. Locks are given back: whose connection ends
+        with one is taken for lost. So it is at the end of the program."""
         for resource in list(self._opened):
             resource.close()
+        self._give_back()
         self._connection.close()
+
+    def hang_up(self) -> None:
+        """Ends the connection as it would end if this program were killed: its locks are lost."""
+        self._may_have_lock = False
+        self._connection.close()
+
+    def _give_back(self) -> None:
+        if not self._may_have_lock or self._connection.is_taken or os.getpid() != self._process:
+            return
+        self._may_have_lock = False
+        with contextlib.suppress(ConnectionError):
+            for name in self._names:
+                with contextlib.suppress(Failure):  # it is closed already
+                    line = f".#.close_resource {name}"
+                    self._connection.ask(line.encode(errors="surrogateescape"), _CLOSE_LIMIT)
 
     def command(self, verb: str, *arguments: str, prefix: str = ".#.") -> str:
         """Any command: its reply as text; bytes that are not UTF-8 come as surrogates (PEP 383)."""
-        return self._ask(verb, *arguments, prefix=prefix).decode(errors="surrogateescape")
+        reply = self._ask(verb, *arguments, prefix=prefix).decode(errors="surrogateescape")
+        if verb == "open_resource":
+            self._names.add(reply)
+        return reply
 
     # The original seven, with their short names.
 
@@ -216,11 +246,18 @@ class TCPVisaSocket:
         terms: tuple[str, ...] = () if ttl is None else ("ttl", str(float(ttl)))
         if words := " ".join(reason.split()):
             terms += ("reason", words)
+        self._may_have_lock = True
+        _with_locks.add(self)
         return self._ask_for("lock", *shared, *_milliseconds(ms), *terms, ms=ms).decode(errors="replace")
 
     def await_loss(self) -> str:
-        """Waits until the lock on the current resource is lost without having been given back: why it is."""
+        """Waits until the lock on the current resource is lost without having been given back: why it is. `ok` after
+        `end_wait`."""
         return self._ask_for("await_loss", ms=float("inf")).decode(errors="replace")
+
+    def end_wait(self) -> None:
+        """Has an `await_loss` return that waits in another thread."""
+        self._connection.interrupt()
 
     def unlock(self) -> None:
         """viUnlock: gives one lock back."""
@@ -263,6 +300,16 @@ class TCPVisaSocket:
         if not {"\n", "\r", "\0"}.isdisjoint(line):
             raise ValueError(f"{line!r} is not one line of text; its termination is added for you")
         return self._connection.ask(line.encode(errors="surrogateescape") + block, self._limit)
+
+
+#: Those that may have locks.
+_with_locks: WeakSet[TCPVisaSocket] = WeakSet()
+
+
+@atexit.register
+def _give_all_back() -> None:
+    for each in list(_with_locks):
+        each._give_back()
 
 
 def _given(argument: str | None) -> tuple[str, ...]:

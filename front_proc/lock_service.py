@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from front_proc.child import LATE
 from front_proc.leases import NO_TERMS, Lease, Terms
 from front_proc.lock_words import LockDescription
 from front_proc.locks import Locks
@@ -55,6 +56,7 @@ class LockService:
         self._has_tickets = is_busy
         self._on_lost = on_lost
         self._timer: asyncio.TimerHandle | None = None
+        self._looks_at = 0.0
         #: Commands under way that are no tickets, by session.
         self._under_way: Counter[Session] = Counter()
         #: Who waits to hear that a session lost its locks.
@@ -111,7 +113,7 @@ class LockService:
         self._changed()
 
     async def loss(self, session: Session) -> str:
-        """Waits until `session` has lost its locks: why. That is then what it was told. Raises
+        """Waits until `session` has lost its locks: why. That is then what it was told. Empty after `end_watch`. Raises
         Failure(VI_ERROR_SESN_NLOCKED)."""
         if session not in self._locks.lost:
             if not self.has_any(session):
@@ -122,6 +124,12 @@ class LockService:
             finally:
                 self._watches.pop(session, None)
         return self._locks.lost.pop(session)
+
+    def end_watch(self, session: Session) -> None:
+        """Whoever waits for its loss waits no more."""
+        watch = self._watches.pop(session, None)
+        if watch is not None and not watch.done():
+            watch.set_result("")
 
     def force(self, by: Client) -> int:
         """Somebody's word: take all locks from who has them; from how many sessions."""
@@ -209,9 +217,18 @@ class LockService:
         self.stop_waiting()
         moment = self._locks.expires_at()
         if moment is not None:
-            self._timer = self._loop.call_later(max(0.001, moment - time.monotonic()), self._look)
+            self._look_at(moment)
+
+    def _look_at(self, moment: float) -> None:
+        now = time.monotonic()
+        self._looks_at = max(now, moment)
+        self._timer = self._loop.call_later(max(0.001, moment - now), self._look)
 
     def _look(self) -> None:
         self._timer = None
-        self._locks.expire(time.monotonic())
+        now = time.monotonic()
+        if now - self._looks_at > LATE:
+            self._look_at(now + LATE)  # we slept, not they: what they said meanwhile is read first
+            return
+        self._locks.expire(now)
         self._changed()

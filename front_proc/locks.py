@@ -281,10 +281,6 @@ class Locks:
         waiting = f"; {len(self._waiting)} wait for it" if self._waiting else ""
         return failed("VI_ERROR_RSRC_LOCKED", self._told(now) + waiting)
 
-    def has(self, session: Session) -> bool:
-        """Has this session a lock, of whatever kind?"""
-        return self._topmost(session) is not None
-
     def describe(self, now: float) -> LockDescription | None:
         """For `status`: the kind in force, who has it, who waits. None without a lock."""
         kind = self._in_force()

@@ -77,6 +77,7 @@ class Service:
         self._guard: GuardService | None = None
         #: A long message is being read by it: nobody else's turn comes meanwhile.
         self._reading: asyncio.Task[None] | None = None
+        self._read: Ticket | None = None
         if settings.guards:
             self._guard = GuardService(
                 name, settings.guards, house.limits.confirm_time, self._record_confirmed, self._unrecorded
@@ -95,7 +96,8 @@ class Service:
 
     @property
     def is_busy(self) -> bool:
-        return self._running is not None or self._errands.is_under_way or self._reading is not None
+        is_reading = self._read is not None and self._read.outcome is None  # else its session may be gone
+        return self._running is not None or self._errands.is_under_way or is_reading
 
     @property
     def queued(self) -> int:
@@ -352,6 +354,7 @@ class Service:
             return
         if refusal is None and self._guard is not None:
             if self._guard.has_to_read(ticket):
+                self._read = ticket
                 self._reading = self._loop.create_task(self._read_long(self._guard, ticket))
                 return
             refusal = self._guarded(self._guard, ticket)
@@ -371,7 +374,7 @@ class Service:
             self._house.note_fault(error)
             self.fail(lambda other: other is ticket, failed("INTERNAL_ERROR"))
         finally:
-            self._reading = None
+            self._reading = self._read = None
         self.dispatch()
 
     def _unrecorded(self) -> Outcome | None:
@@ -561,6 +564,11 @@ class Service:
     def goes_on(self, session: Session) -> None:
         """`session` is busy with what it has of its answer: that is not idle."""
         self._hold.goes_on(session, time.monotonic())
+        if self.locks.limited:
+            self.locks.was_used(session)
+
+    def was_used(self, session: Session) -> None:
+        """Something long comes, or goes, that may be `session`'s: that is not idle."""
         if self.locks.limited:
             self.locks.was_used(session)
 

@@ -60,6 +60,12 @@ class Client:
         there is nothing in it which they would obey."""
         self.name = " ".join("".join(letter if letter.isprintable() else " " for letter in name).split())[:NAME_LIMIT]
 
+    def goes_on(self) -> None:
+        """A long message comes from it, or a long answer goes to it: its locks are in use, for nobody knows yet, or any
+        more, which of its sessions that is for."""
+        for session in self.sessions:
+            session.resource.service.was_used(session)
+
     def who(self) -> dict[str, str]:
         """The audit's fields for it."""
         return {"client": self.address, "name": self.name, "user": self.rights.user}

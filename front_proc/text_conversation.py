@@ -104,6 +104,8 @@ class Conversation:
         #: Its success is recorded, though it came to no instrument.
         self._is_on_record = False
         self._requests_of_stranger = 0
+        #: Ends the request under way, which has nothing to wait for once its client says more, or no more.
+        self._on_more: Callable[[], None] | None = None
 
     # What the connection brings.
 
@@ -115,6 +117,8 @@ class Conversation:
         self._reader.feed(data)
         if self._request is None:
             self._next()
+        elif self._on_more is not None:
+            self._on_more()
         if self._request is not None and len(self._reader) > self._read_ahead:
             self._line.pause()
 
@@ -123,6 +127,8 @@ class Conversation:
         self._is_at_end = True
         if self._request is None:
             self._next()
+        elif self._on_more is not None:
+            self._on_more()
 
     def left(self) -> None:
         """The connection is gone."""
@@ -161,6 +167,8 @@ class Conversation:
                 self._is_over = True
                 self._line.close()
         elif self._reader:
+            if self._reader.is_in_block:
+                self.client.goes_on()
             if self._line_due is None or self._reader.is_in_block:  # a block has its time with every piece
                 self._line_due = self._loop.time() + self.front.limits.line_time
             if self._is_acceptable_unterminated():
@@ -259,6 +267,7 @@ class Conversation:
             if piece:
                 self._line.send(piece)
                 await self._line.sent()
+                self.client.goes_on()
             await asyncio.sleep(0)
 
     def _marked(self, reply: bytes, request: Request, *, is_failed: bool = False) -> bytes:
@@ -449,6 +458,18 @@ class Conversation:
         self._has_ticket = True
         timeout_s = None if timeout_ms is None else timeout_ms / 1000
         return str((await session.resource.lock(session, kind, key, timeout_s, terms)).value or "ok")
+
+    async def lock_lost(self, session: Session) -> str:
+        """Why `session` has lost its lock, as soon as it has; `ok` as soon as the client has something else to say, or
+        nothing any more. Raises Failure(VI_ERROR_SESN_NLOCKED)."""
+        locks = session.resource.service.locks
+        self._on_more = partial(locks.end_watch, session)
+        if self._reader or self._is_at_end:
+            self._loop.call_soon(self._on_more)
+        try:
+            return await locks.loss(session) or "ok"
+        finally:
+            self._on_more = None
 
     def unlock(self, session: Session) -> None:
         """viUnlock. Raises Failure."""

@@ -57,8 +57,7 @@ def _seconds(word: str = "") -> float:
 
 
 async def await_loss(conversation: "Conversation", _: "Arguments") -> str:
-    session = await conversation.session()
-    return await session.resource.service.locks.loss(session)
+    return await conversation.lock_lost(await conversation.session())
 
 
 async def unlock_by_force(conversation: "Conversation", arguments: "Arguments") -> str:

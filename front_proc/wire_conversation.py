@@ -214,6 +214,7 @@ class WireConversation:
     # Requests of a session.
 
     def _keep_part(self, part: wire.Part) -> None:
+        self._client.goes_on()
         spool = self._spools.get(part.id)
         try:
             if part.id not in self._spools:

@@ -398,6 +398,57 @@ def test_use_by_the_program_inside_keeps_the_lock(
     assert lan.audit(event="lease_over") == []
 
 
+# With a safe state, which is for who is lost.
+
+SAFE = ["SET OUTP OFF"]
+
+
+@pytest.fixture
+def careful(daemon_factory: Callable[..., Daemon], tmp_path: Path) -> Daemon:
+    """A daemon in which every instrument has a safe state."""
+    (tmp_path / "safe.toml").write_text(f"[[resource]]\nmatch = 'TCPIP*'\nsafe-state = {json.dumps(SAFE)}\n")
+    return daemon_factory("--config", str(tmp_path / "safe.toml"))
+
+
+#: Programs that share the lock and end well, and of which the instrument hears `SET` and a word.
+ENDINGS = {
+    "nothing": "pass",
+    "PyVISA": "import pyvisa as v; v.ResourceManager('@daemon').open_resource(R, write_termination='\\n').write('SET')",
+    "a with": "import client; s = client.SocketManager().open_socket()\nwith s: s.enter(R); s.write('SET x')",
+    "no with": "import client; s = client.SocketManager().open_socket(); s.enter(R); s.write('SET x')",
+    "instruments": "import subprocess; subprocess.run([I, 'query', R, 'SET x;ECHO? x'])",
+    "failing": "raise SystemExit(3)",
+}
+
+
+@pytest.mark.parametrize("program", ENDINGS)
+def test_orderly_end_of_what_runs_under_the_lock_is_no_loss(
+    careful: Daemon, instrument: TcpInstrument, program: str
+) -> None:
+    """Whatever it speaks."""
+    code = f"R, I = {instrument.resource!r}, {INSTRUMENTS!r}\n{ENDINGS[program]}"
+    done = Commands(careful)("lock", instrument.resource, "--", sys.executable, "-c", code)
+    assert (done.returncode, done.stderr) == (3 if program == "failing" else 0, "")
+    with stranger(careful, instrument) as other:
+        assert other.ask(".#.query_resource ECHO? end") == "end"
+        assert lock_of(careful, instrument) == {}
+    assert careful.audit(event="safe") == []
+    assert not set(SAFE) & set(instrument.history())
+
+
+@pytest.mark.parametrize("who", ["the lock", "the command"])
+def test_end_by_a_signal_of_what_has_the_lock_is_a_loss(
+    careful: Daemon, instrument: TcpInstrument, tmp_path: Path, who: str
+) -> None:
+    """The command need not have a connection of its own at that moment."""
+    command = ["sh", "-c", "echo $$; sleep 60"]
+    with Commands(careful).begins("lock", instrument.resource, "--", *command) as locked:
+        pid = int(line_of(locked.stdout))
+        os.kill(pid if who == "the command" else locked.pid, signal.SIGKILL)
+        wait_until(lambda: instrument.history() == SAFE)
+        assert locked.wait(DEADLINE) == (128 + signal.SIGKILL if who == "the command" else -signal.SIGKILL)
+
+
 def test_same_name_at_another_daemon_is_not_locked(daemon_factory: Callable[..., Daemon]) -> None:
     """The program may use both."""
     first, second = daemon_factory("--demo"), daemon_factory("--demo")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from front_proc.events import RQS, SERVICE_REQUEST
+from front_proc.leases import Terms
 from front_proc.lifecycle import State
 from front_proc.locks import LockKind
 from front_proc.sessions import VI_ATTR_TERMCHAR_EN, VI_ATTR_TMO_VALUE
@@ -84,6 +85,8 @@ class Histories(RuleBasedStateMachine):
         #: What became of operators' words, and the orders of the safe state, each with its demand and its child.
         self.safe = []
         self.safe_orders = []
+        #: Those from whom locks were taken.
+        self.losers = set()
         #: The numbers of orders without effect by the child's own word, and of those in which it is not to be believed.
         self.without_effect, self.doubtful = set(), set()
         self.is_marked = False
@@ -94,8 +97,13 @@ class Histories(RuleBasedStateMachine):
         self.stage.configure(safe_state=SAFE if is_safe else ())
         self.stage.house.linger = linger
         self.is_marked = ends
+        self.watch_locks()
         self.go_well()
         self.stage.is_warm = is_warm
+
+    def watch_locks(self):
+        locks = self.stage.service.locks
+        self.on_lost, locks._on_lost = locks._on_lost, self.lock_is_lost
 
     def is_served(self, order):
         """An order goes to the child."""
@@ -139,6 +147,7 @@ class Histories(RuleBasedStateMachine):
     def open(self, which):
         if self.stage.resource in self.stage.forgotten:
             self.stage.resource = self.stage.new_resource()
+            self.watch_locks()
         if which >= len(self.clients):
             self.clients.append(self.stage.client())
         client = self.clients[which % len(self.clients)]
@@ -169,10 +178,34 @@ class Histories(RuleBasedStateMachine):
         self.stage.service.abandon(self.answers[-1 - which % len(self.answers)].ticket)
 
     @precondition(lambda self: self.sessions())
-    @rule(which=several, kind=st.sampled_from(LockKind), timeout_s=st.sampled_from([0.0, 0.0, 1.0, None]))
-    def lock(self, which, kind, timeout_s):
-        key = "ours" if kind is LockKind.SHARED else None
-        self.locks.append(self.stage.start(self.stage.resource.lock(self.session(which), kind, key, timeout_s)))
+    @rule(
+        which=several,
+        kind=st.sampled_from(LockKind),
+        timeout_s=st.sampled_from([0.0, 0.0, 1.0, None]),
+        ttl_s=st.sampled_from([None, None, 3.0]),
+    )
+    def lock(self, which, kind, timeout_s, ttl_s):
+        key, terms = "ours" if kind is LockKind.SHARED else None, Terms(ttl_s)
+        session = self.session(which)
+        self.locks.append(self.stage.start(session.resource.lock(session, kind, key, timeout_s, terms)))
+
+    @precondition(lambda self: self.sessions())
+    @rule(which=several, kind=st.sampled_from(LockKind))
+    def lock_and_lose(self, which, kind):
+        """By force; what is lost by time is left to that."""
+        self.lock(which, kind, 0.0, 3.0)
+        self.stage.service.locks.force(self.stage.client())
+        self.stage.run()
+
+    def lock_is_lost(self, session, why):
+        """By whatever way; not yet known to anybody."""
+        service = self.stage.service
+        if session in self.stage.resource.sessions:
+            self.losers.add(session)
+            is_used = service._is_at_work(session)
+            assert not (is_used and "not used" in why), "it is in use"
+        self.on_lost(session, why)
+        assert not self.stage.house.settings.safe_state or service.safe.is_due or session not in self.losers
 
     @precondition(lambda self: self.sessions())
     @rule(which=several)
@@ -359,6 +392,7 @@ class Histories(RuleBasedStateMachine):
         self.what_never_started_had_no_effect()
         self.no_command_went_out_twice_or_before_an_older_one_of_its_session()
         self.refused_opens_had_no_effect()
+        self.nobody_is_told_of_a_loss_that_was_none()
         self.nothing_went_wrong_behind_the_scenes()
 
     def one_process_at_a_time_has_been_told_to_open(self):
@@ -431,6 +465,13 @@ class Histories(RuleBasedStateMachine):
                 error = opening.exception()
                 assert isinstance(error, Failure)
                 assert error.effect is Effect.NONE
+
+    def nobody_is_told_of_a_loss_that_was_none(self):
+        told = {each.ticket.session for each in self.answers if each.outcomes and each.outcome.token == "LOCK_LOST"}
+        assert told <= self.losers
+        for session in self.stage.service.locks._locks.lost:
+            waiting = [ticket for ticket in self.stage.service._queue if ticket.session is session]
+            assert all(ticket.call not in IS_IO for ticket in waiting), "what it has waiting was sent unknowing"
 
     def nothing_went_wrong_behind_the_scenes(self):
         assert self.stage.faults == []

@@ -8,6 +8,7 @@ import pytest
 from front_proc.guard_service import _KINDS, HELD_LIMIT, STEP
 from front_proc.guard_settings import limits, patterns
 from front_proc.guarded_messages import UNIT_LIMIT, GuardedMessages
+from front_proc.lifecycle import State
 from front_proc.limits import DEFAULTS as LIMITS
 from front_proc.sessions import VI_ATTR_SEND_END_EN
 from front_proc.spool import Spool
@@ -381,6 +382,17 @@ def test_long_message_that_is_withdrawn_at_once_is_not_read(stage, line, tmp_pat
     assert ticket.outcome.token == "CLIENT_GONE"
     assert stage.house.faults == []
     assert written(stage, line, b"VOLT 1\n").said == "ok"
+
+
+def test_resource_lingers_though_its_last_session_left_while_its_message_was_read(stage, line, tmp_path):
+    """Nothing of it is executed, and nobody has it open."""
+    data = spool_of(tmp_path, b"A;" * PIECE_SIZE)
+    answers = stage.submit(line, "write", data=data)
+    assert stage.service.is_busy
+    stage.resource.drop_session(line)
+    assert answers.said == "CLIENT_GONE none"
+    stage.pass_time(stage.house.linger + 1)
+    assert stage.state is State.CLOSING
 
 
 def test_message_of_many_units_is_judged_in_steps(stage, line):

@@ -159,6 +159,33 @@ def test_lock_lives_while_its_process_starts_anew(stage):
     assert stage.service.locks.state == EXCLUSIVE
 
 
+@pytest.mark.parametrize("says_something", [True, False])
+def test_lock_is_not_lost_by_a_front_that_was_stopped(stage, says_something):
+    """What its holder said meanwhile is read first, and is use."""
+    owner = stage.opened()
+    leases(stage, owner)
+    stage.stop_front(11)
+    stage.pass_time(0.1)
+    assert stage.service.locks.state == EXCLUSIVE
+    if says_something:
+        uses(stage, owner)
+    stage.pass_time(9)
+    assert (stage.service.locks.describe() is None) is not says_something
+
+
+def test_lock_lives_while_a_long_message_comes(stage):
+    """Before it is whole nobody knows what it is for."""
+    ann = Instrumented(stage)
+    ann.sends(b".#.lock ttl 5\n")
+    ann.sends(b".#.write_binary X #6100000")
+    for _ in range(10):
+        ann.sends(b"x" * 1000)
+        stage.pass_time(2)
+    assert stage.service.locks.describe() is not None
+    stage.pass_time(4)
+    assert stage.service.locks.describe() is None
+
+
 def test_answer_that_was_read_ahead_is_use_when_it_is_read(stage):
     """Though the instrument has no part in it."""
     owner = stage.opened()
@@ -320,6 +347,34 @@ def test_await_loss_tells_of_a_loss_that_was_before(stage):
     assert error_of(ann.sends(b".#.await_loss\n")) == "VI_ERROR_SESN_NLOCKED none"
 
 
+@pytest.mark.parametrize("is_pipelined", [False, True])
+def test_await_loss_ends_when_its_client_says_more(stage, is_pipelined):
+    """An empty line is enough. Nothing is lost by that: not the lock, and no later loss."""
+    ann = Instrumented(stage)
+    ann.sends(b".#.lock ttl 5\n")
+    ann.heard()
+    if is_pipelined:
+        assert ann.sends(b".#.await_loss\n.#.ping\n") == b"ok\npong\n"
+    else:
+        assert ann.sends(b".#.await_loss\n") == b""
+        assert ann.sends(b"\n") == b"ok\n"
+        assert ann.sends(b".#.ping\n") == b"pong\n"
+    assert stage.service.locks.describe() is not None
+    assert not stage.service.locks._watches
+    stage.pass_time(6)
+    assert error_of(ann.sends(b".#.query_resource *IDN?\n")) == LOST
+
+
+def test_await_loss_ends_with_a_client_that_says_no_more(stage):
+    """One on another machine that was killed says so, and nobody knows for a minute that it does not read either."""
+    ann = Instrumented(stage)
+    ann.sends(b".#.lock\n")
+    ann.heard()
+    ann.sends(b".#.await_loss\n")
+    assert ann.half_closes() == b"ok\n"
+    assert ann.line.is_over
+
+
 def test_await_loss_ends_with_its_client(stage):
     ann = Instrumented(stage)
     ann.sends(b".#.lock\n")
@@ -341,6 +396,18 @@ def test_wire_lock_has_a_time_to_live_and_a_reason(stage, tmp_path):
     stage.pass_time(3)
     peer.sends(wire.Read(3, 1, 100), wire.Unlock(4, 1))
     assert peer.tokens() == [(3, "LOCK_LOST"), (4, "VI_ERROR_SESN_NLOCKED")]
+
+
+def test_wire_lock_lives_while_a_long_message_comes(stage, tmp_path):
+    peer = Peer(stage, tmp_path)
+    peer.sends(wire.Lock(2, 1, EXCLUSIVE, 0, None, 5.0))
+    for _ in range(10):
+        peer.sends(wire.Part(3, b"x" * 1000))
+        stage.pass_time(2)
+    assert stage.service.locks.describe() is not None
+    stage.pass_time(4)
+    assert stage.service.locks.describe() is None
+    peer.leaves()
 
 
 @pytest.mark.parametrize("ttl_s", [0.0, -1.0, float("nan"), float("inf")])
