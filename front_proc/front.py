@@ -24,6 +24,7 @@ from front_proc.log_writer import LogWriter
 from front_proc.own_doors import leads_back
 from front_proc.pool import Pool
 from front_proc.resource import Resource
+from front_proc.resource_names import folded
 from front_proc.resource_settings import EffectiveSettings, ResourceSettings
 from front_proc.resource_table import ResourceTable
 from front_proc.rights import Role
@@ -73,6 +74,8 @@ class Front:
         self._admission = Admission(limits.clients, limits.reserved_clients, limits.strangers)
         self.clients = self._admission.clients
         self.resources: dict[str, Resource] = {}
+        #: The same by name: the one spelling by which names are compared -> the one that it was opened by.
+        self._open_as: dict[str, str] = {}
         self.started_at = time.monotonic()
         self.state = FrontState.SERVING
         #: Is called when it begins to stop, once.
@@ -194,9 +197,15 @@ class Front:
     # Resources.
 
     async def canonical(self, name: str) -> str:
-        """The canonical name of a resource, which may be given by an alias. Raises Failure(VI_ERROR_INV_RSRC_NAME)."""
+        """The canonical name of a resource, which may be given by an alias: as it is open, if it is, for an instrument
+        has one process however its numbers are spelled. Raises Failure(VI_ERROR_INV_RSRC_NAME)."""
         resource = self._table.resource_of(name)
-        return resource if resource is not None else self._table.spelling(await self._pool.canonical(name))
+        if resource is None:
+            resource = self._table.spelling(await self._pool.canonical(name))
+        return self._as_open(resource)
+
+    def _as_open(self, resource: str) -> str:
+        return self._open_as.get(folded(resource), resource)
 
     async def open(self, client: Client, name: str) -> Session:
         """A new session of `client` on a resource, opened if nobody has it open. Raises Failure, effect none."""
@@ -212,9 +221,11 @@ class Front:
             raise Failure("SHUTTING_DOWN")
         if self.state is FrontState.DRAINING:
             raise Failure("SHUTTING_DOWN", "the daemon takes no new sessions: it ends when the last one is closed")
+        canonical = self._as_open(canonical)  # somebody may have opened it meanwhile
         resource = self.resources.get(canonical)
         if resource is None:
             resource = self.resources[canonical] = Resource(self, canonical, self._forget)
+            self._open_as[folded(canonical)] = canonical
         return await resource.open(client)
 
     def _own_addresses(self) -> list[str]:
@@ -298,6 +309,7 @@ class Front:
     def _forget(self, resource: Resource) -> None:
         if self.resources.get(resource.name) is resource:
             del self.resources[resource.name]
+            del self._open_as[folded(resource.name)]
 
     def _note_trouble(self, text: str) -> None:
         self.log.put("trouble", {"error": text})

@@ -1,5 +1,6 @@
 """Fixtures for every test: real daemons and instruments, and the rule that nothing is left behind."""
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,12 @@ from tests.support.tcp_instrument import TcpInstrument
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="also run the long proofs (marked `full`)")
     parser.addoption("--figures", metavar="FILE", help="write what the fault suite measured to this file")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests press Ctrl-C, and so may whatever they start: a shell's background job ignores it, and hands that on."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

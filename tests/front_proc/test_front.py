@@ -589,3 +589,20 @@ def test_client_whose_requests_cost_nothing_rests_while_the_writer_is_far_behind
     front.note_command(client, "volts", "UNKNOWN_COMMAND", Effect.NONE, 0.0)
     assert rests == [1]
     assert len(front.audit.of("command")) == 2
+
+
+def test_instrument_has_one_process_however_its_numbers_are_spelled(stage, front):
+    """Else two clients could each lock it, and read each other's answers. Its name is that of who opened it first."""
+    ann, bob = joined(front), joined(front)
+    first = opens(stage, front, ann, "TCPIP::10.0.0.1::05025::SOCKET")
+    second = opens(stage, front, bob, "TCPIP0::10.0.0.1::5025::SOCKET")
+    assert second.resource is first.resource
+    assert list(front.resources) == ["TCPIP0::10.0.0.1::05025::SOCKET"]
+    assert stage.result(front.known("TCPIP0::10.0.0.1::5025::SOCKET")) is first.resource
+    assert stage.result(front.find("TCPIP0::10.0.0.1::5025::SOCKET")) == "open"
+    for session in (first, second):
+        session.resource.drop_session(session)
+    stage.child.dies()
+    assert not front.resources
+    third = opens(stage, front, bob, "TCPIP0::10.0.0.1::5025::SOCKET")
+    assert third.resource.name == "TCPIP0::10.0.0.1::5025::SOCKET"
