@@ -47,8 +47,11 @@ sys.exit(7)
 
 
 @pytest.fixture
-def lan(daemon_factory: Callable[..., Daemon]) -> Daemon:
-    return daemon_factory()
+def lan(daemon_factory: Callable[..., Daemon], instrument: TcpInstrument, tmp_path: Path) -> Daemon:
+    """It has the instrument configured: else it would look for it on every network first, and that takes seconds."""
+    file = tmp_path / "lab.toml"
+    file.write_text(f'[[resource]]\nmatch = "{instrument.resource}"\n')
+    return daemon_factory("--config", str(file))
 
 
 class Commands:
