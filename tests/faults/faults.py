@@ -57,6 +57,7 @@ FAULTS = {
     51: "1000 idle clients",
     52: "audit to a full disk, a stalled FIFO, a rotated file",
     53: "an edited, removed or reordered line of the audit log",
+    54: "forbidden commands, however they are spelled or split, at every door",
     55: "strangers, tokens that are wrong, and who does what its role does not allow",
     56: "every way in which a start can fail",
     57: "stop while an instrument hangs, stop twice, kill -9 then start",

@@ -12,6 +12,8 @@ from pyvisa_daemon.refusals import DaemonIOError
 from tests.support.text_client import TextClient
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.fault(54)
+
 #: SET BAD and DROP in the instrument's own language (tests/support/instrument.py); the rest only has to be kept away.
 RULES = """
 [[resource]]
