@@ -226,7 +226,9 @@ def test_lock_that_is_not_to_be_had_in_time_ends_with_code_1(
     assert "(mine)" in done.stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize(("command", "code"), [("no-such-program", 127), ("pyproject.toml", 126)])
+@pytest.mark.parametrize(
+    ("command", "code"), [("no-such-program", 127), pytest.param("pyproject.toml", 126, marks=pytest.mark.full)]
+)
 def test_command_that_cannot_be_run_ends_as_the_shell_has_it(
     lan: Daemon, instrument: TcpInstrument, instruments: Commands, tmp_path: Path, command: str, code: int
 ) -> None:
@@ -328,8 +330,14 @@ def test_lock_ends_when_it_is_killed(lan: Daemon, instrument: TcpInstrument, ins
             assert other.line() == b"ok"
 
 
-@pytest.mark.parametrize("kills", [False, True])
-@pytest.mark.parametrize("how", ["forced", "not used", "kicked", "ended"])
+@pytest.mark.parametrize(
+    ("how", "kills"),
+    [
+        ("forced", False),
+        ("not used", True),
+        *(pytest.param(how, kills, marks=pytest.mark.full) for how in ("kicked", "ended") for kills in (False, True)),
+    ],
+)
 def test_loss_of_the_lock_is_told_and_the_command_ended_if_it_is_to_be(
     lan: Daemon, instrument: TcpInstrument, instruments: Commands, tmp_path: Path, how: str, kills: bool
 ) -> None:
@@ -390,6 +398,7 @@ for attempt in (lambda: meter.query("ECHO? blindly"), lambda: manager.open_resou
     assert instrument.history() == ["ECHO? begins"]
 
 
+@pytest.mark.full
 def test_use_by_the_program_inside_keeps_the_lock(
     lan: Daemon, instrument: TcpInstrument, instruments: Commands
 ) -> None:
@@ -407,9 +416,11 @@ SAFE = ["SET OUTP OFF"]
 
 
 @pytest.fixture
-def careful(daemon_factory: Callable[..., Daemon], tmp_path: Path) -> Daemon:
-    """A daemon in which every instrument has a safe state."""
-    (tmp_path / "safe.toml").write_text(f"[[resource]]\nmatch = 'TCPIP*'\nsafe-state = {json.dumps(SAFE)}\n")
+def careful(daemon_factory: Callable[..., Daemon], instrument: TcpInstrument, tmp_path: Path) -> Daemon:
+    """A daemon in which the instrument has a safe state."""
+    (tmp_path / "safe.toml").write_text(
+        f"[[resource]]\nmatch = '{instrument.resource}'\nsafe-state = {json.dumps(SAFE)}\n"
+    )
     return daemon_factory("--config", str(tmp_path / "safe.toml"))
 
 
@@ -424,7 +435,9 @@ ENDINGS = {
 }
 
 
-@pytest.mark.parametrize("program", ENDINGS)
+@pytest.mark.parametrize(
+    "program", ["PyVISA", "instruments", *(pytest.param(each, marks=pytest.mark.full) for each in ENDINGS)]
+)
 def test_orderly_end_of_what_runs_under_the_lock_is_no_loss(
     careful: Daemon, instrument: TcpInstrument, program: str
 ) -> None:
