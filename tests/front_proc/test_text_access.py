@@ -9,11 +9,10 @@ from front_proc.rights import EVERYTHING, NOTHING, Rights, Role
 from front_proc.text_access import on_record
 from front_proc.text_commands import COMMANDS, PERSONS_NAMES, Prefix
 from front_proc.text_conversation import STRANGER_REQUESTS
-from pyvisa_daemon import tokens
 from tests.front_proc.access_bench import AccessBench
 from tests.front_proc.test_text_conversation import FakeFront, Peer
 
-TOKEN = tokens.new_token()
+TOKEN = "pvd_" + "Ab1_-" * 8 + "xyz"
 NAME = "GPIB0::1::INSTR"
 FIRST = b".#.error FORBIDDEN effect=none this daemon needs a token: .#.auth TOKEN comes first\n"
 

@@ -12,7 +12,7 @@ from front_proc.token_file import SIZE_LIMIT, Token, find, read_tokens
 from pyvisa_daemon import tokens
 from pyvisa_daemon.tokens import TokenFileError
 
-TOKEN = tokens.new_token()
+TOKEN = "pvd_" + "Ab1_-" * 8 + "xyz"
 SHA256 = tokens.digest(TOKEN)
 GOOD = f'[[token]]\nname = "ann"\nsha256 = "{SHA256}"\nrole = "use"\n'
 

@@ -11,10 +11,9 @@ import pyvisa
 from pyvisa_daemon import credentials, hosts, wire
 from pyvisa_daemon.credentials import CredentialError, credential_for
 from pyvisa_daemon.hosts import Address, RefusedError
-from pyvisa_daemon.tokens import new_token
 from tests.pyvisa_daemon.peer import Peer, echo
 
-TOKEN = new_token()
+TOKEN = "pvd_" + "Ab1_-" * 8 + "xyz"
 
 
 @pytest.fixture(autouse=True)
