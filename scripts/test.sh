@@ -6,15 +6,14 @@ usage() {
     cat <<'TEXT'
 usage: scripts/test.sh [--full] [-- PYTEST_ARGUMENT...]
 
-Runs ruff, mypy, lint-imports and pytest, and stops at the first that fails. Most tests wait for processes, so two run
-at a time, each with a file of its own; `-- -n 0` runs one after the other.
+Runs ruff, mypy, lint-imports and pytest, and stops at the first that fails.
 
   --full    also the long proofs (tests marked `full`)
   --        what follows goes to pytest, as in: scripts/test.sh -- tests/demo_bench -x
 TEXT
 }
 
-pytest=(-n 2 --dist loadfile)
+pytest=()
 while (($#)); do
     case $1 in
         --help | -h) usage && exit 0 ;;

@@ -18,8 +18,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Tests press Ctrl-C, and so may whatever they start: a shell's background job ignores it, and hands that on."""
-    if config.getoption("--figures") and config.getoption("numprocesses", None):
-        raise pytest.UsageError("what was measured is gathered in one process only: --figures takes -n 0")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

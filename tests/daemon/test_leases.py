@@ -74,6 +74,7 @@ def test_lock_of_a_program_that_sleeps_goes_to_who_waits_for_it(lan, instrument,
     assert (record["resource"], record["reason"], record["ttl_s"]) == (instrument.resource, "calibration", 1.0)
 
 
+@pytest.mark.full
 def test_lock_that_is_used_is_kept_for_longer_than_it_may_live(lan, instrument, ann, bob):
     """By whatever goes to the instrument; what a client reads that it has already is none of the daemon's affairs."""
     with visa.lock(bob, ttl=2):

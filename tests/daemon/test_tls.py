@@ -241,6 +241,7 @@ def test_old_tls_is_refused(tls_daemon: Daemon, version: str) -> None:
     assert b"alert protocol version" in done.stderr or b"no protocols available" in done.stderr
 
 
+@pytest.mark.full
 def test_client_that_reads_nothing_is_cut(daemon_factory: Start, instrument: TcpInstrument) -> None:
     """As on the plain port."""
     daemon = daemon_factory("--tls-port", "0")

@@ -405,6 +405,7 @@ connection.sendall(b"x" * 100_000 + b"OUTP OFF")
     wait_until(lambda: b"".join(got).endswith(b"OUTP OFF"))
 
 
+@pytest.mark.full
 def test_program_ends_though_the_server_takes_nothing(serve: Callable[..., Server], authority: Authority) -> None:
     may_end = threading.Event()
     server = serve(lambda connection: may_end.wait(3 * DEADLINE) and None)
