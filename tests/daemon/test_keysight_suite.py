@@ -73,6 +73,7 @@ def outcomes(report: Path) -> dict[str, str]:
     return found
 
 
+@pytest.mark.full
 def test_pyvisas_own_suite_passes_through_a_daemon(keysight_instrument, daemon_factory, tmp_path):
     """Every test of it but those that cannot."""
     config, report = tmp_path / "daemon.toml", tmp_path / "report.xml"

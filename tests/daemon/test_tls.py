@@ -129,6 +129,7 @@ def test_client_and_its_command_work_as_on_the_plain_port(tls_daemon: Daemon) ->
     wait_until(lambda: tls_daemon.status()["clients"] == 1)
 
 
+@pytest.mark.full
 def test_long_blocks_are_correct_to_the_byte(daemon_factory: Start, instrument: TcpInstrument) -> None:
     """16 MB there and 64 MB back."""
     manager = pyvisa.ResourceManager(f"{entry(daemon_factory('--tls-port', '0'))}@daemon")
@@ -143,6 +144,7 @@ def test_long_blocks_are_correct_to_the_byte(daemon_factory: Start, instrument: 
     manager.close()
 
 
+@pytest.mark.full
 def test_ctrl_c_in_a_read_loses_nothing(daemon_factory: Start, instrument: TcpInstrument) -> None:
     """The next query has its own answer."""
     manager = pyvisa.ResourceManager(f"{entry(daemon_factory('--tls-port', '0'))}@daemon")
