@@ -263,12 +263,17 @@ class Conversation:
     async def _send_long(self, request: Request, reply: Iterable[bytes]) -> None:
         """A piece in each turn of the loop, for others have turns as well, and no more than its client reads."""
         tag = b"ok " if self.is_tagged else b""
-        for piece in chain((tag,), reply, (request.terminator,)):
-            if piece:
-                self._line.send(piece)
-                await self._line.sent()
-                self.client.goes_on()
-            await asyncio.sleep(0)
+        try:
+            for piece in chain((tag,), reply, (request.terminator,)):
+                if piece:
+                    self._line.send(piece)
+                    await self._line.sent()
+                    self.client.goes_on()
+                await asyncio.sleep(0)
+        except Exception as error:  # a fault of ours: half a reply is out, and nothing can follow it
+            self.front.note_fault(error)
+            self._is_over = True
+            self._line.end()
 
     def _marked(self, reply: bytes, request: Request, *, is_failed: bool = False) -> bytes:
         tag = (b"err " if is_failed else b"ok ") if self.is_tagged else b""

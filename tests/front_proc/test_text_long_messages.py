@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from front_proc import text_long_messages
+from front_proc import text_long_messages, text_verbs
 from front_proc.spool import Spool
 from pyvisa_daemon.errors import Effect
 from pyvisa_daemon.framing import PIECE_SIZE, pieces
@@ -152,6 +152,22 @@ def test_others_have_turns_while_a_long_answer_goes_out(stage, ann, bob):
     content = b"".join(PIECES * 3) + LAST
     assert 0 < len(begun) < len(content) / 2
     assert begun + ann.reads() == b"#7%d" % len(content) + content + b"\n"
+
+
+def test_fault_in_a_long_answer_ends_the_connection(stage, ann, bob, monkeypatch):
+    """Half a reply is out, and none can follow it: better no connection than one that never says anything again."""
+
+    def spoiled(*_):
+        yield b"#7"
+        raise ZeroDivisionError("a fault of ours")
+
+    monkeypatch.setattr(text_verbs, "long_block", spoiled)
+    ann.sends(b".#.query_binary CURV?\n")
+    gives(stage, PIECES)
+    ann.reads()
+    assert ann.line.is_over
+    assert len(ann.front.faults) == 1
+    assert bob.sends(b".#.ping\n") == b"pong\n"
 
 
 @pytest.mark.parametrize("reads_slowly", [False, True])
