@@ -18,3 +18,11 @@ def hosts_for(resource: str) -> list[hosts.Address]:
     """
     findings = sorted(hosts.find(resource), key=lambda finding: _ORDER.index(finding.found))
     return [finding.address for finding in findings]
+
+
+def some_host_for(resource: str) -> list[hosts.Address]:
+    """The same, and at least one. Raises ConnectionError, with the reason for each host."""
+    addresses = hosts_for(resource)
+    if not addresses:
+        hosts.first_live().close()
+    return addresses

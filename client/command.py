@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from client import lock_command
-from client.choice import hosts_for
+from client.choice import some_host_for
 from client.log_command import log
 from client.log_records import plain
 from client.text_socket import SocketManager, TCPVisaSocket
@@ -137,9 +137,7 @@ def query(resource: str, command: str) -> None:
 
     Writes COMMAND to RESOURCE at the daemon that has it, or that can reach it.
     """
-    addresses = hosts_for(resource)
-    if not addresses:
-        hosts.first_live().close()  # raises, with the reason for each host
+    addresses = some_host_for(resource)
     for address in addresses:
         with TCPVisaSocket(address) as socket:
             try:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from client.choice import hosts_for
+from client.choice import some_host_for
 from client.log_records import plain
 from client.text_socket import SocketManager, TCPVisaSocket
 from pyvisa_daemon import hosts, inherited_lock
@@ -105,9 +105,7 @@ def _check(program: str) -> None:
 
 def _opened(resource: str) -> tuple[TCPVisaSocket, str]:
     """A connection to the daemon that has it or can reach it, where it is open now; its canonical name."""
-    addresses = hosts_for(resource)
-    if not addresses:
-        hosts.first_live().close()  # raises, with the reason for each host
+    addresses = some_host_for(resource)
     for address in addresses:
         with contextlib.ExitStack() as unless_opened:
             socket = unless_opened.enter_context(TCPVisaSocket(address))
@@ -279,9 +277,7 @@ def unlock(resource: str) -> None:
     which fails; who waits for the lock has it next. Goes on record with your name.
     """
     refusal = None
-    addresses = hosts_for(resource)
-    if not addresses:
-        hosts.first_live().close()  # raises, with the reason for each host
+    addresses = some_host_for(resource)
     for address in addresses:
         with TCPVisaSocket(address) as socket:
             try:
