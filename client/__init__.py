@@ -9,8 +9,7 @@ opened is PyVISA's own object in either case. Reading tour:
     text_connection    under it: one request, one reply
     confirmations      the reason for a message that a guard wants confirmed
     locking            a lock for the length of a `with`, with a reason and a time to live
-    command            `instruments`, for people at a terminal; lock_command its `lock`, `unlock` and `kick`
-    log_*              `instruments log`: an audit log read, and verified
+    commands           `instruments`, for people at a terminal
 """
 
 import sys

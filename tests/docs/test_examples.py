@@ -121,7 +121,7 @@ def test_audit_examples_are_a_sound_log(tmp_path):
     """As their page says."""
     [example] = examples("json", AUDIT)
     (tmp_path / "audit.jsonl").write_text(example.text)
-    command = [sys.executable, "-c", "from client.command import main; main()", "log", "verify", "audit.jsonl"]
+    command = [sys.executable, "-c", "from client.commands.main import main; main()", "log", "verify", "audit.jsonl"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout.startswith("sound: ")) == (0, True)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from client.command import NO_DAEMON
-from client.log_files import with_rotated
+from client.commands.log_files import with_rotated
+from client.commands.terminal import NO_DAEMON
 from front_proc.settings import read_settings
 from tests.docs.pages import examples
 from tests.support.daemon import ROOT
@@ -36,7 +36,7 @@ def place(daemon_factory, tmp_path):
     bin_ = tmp_path / "bin"
     bin_.mkdir()
     program = bin_ / "instruments"
-    program.write_text(f"#!{sys.executable}\nfrom client.command import main\nmain()\n")
+    program.write_text(f"#!{sys.executable}\nfrom client.commands.main import main\nmain()\n")
     program.chmod(0o700)
     packed = daemon.run_dir / "audit.jsonl.20261122T235959.000000Z.gz"
     packed.write_bytes(gzip.compress(with_rotated(daemon.run_dir / "audit.jsonl")[0].read_bytes()))

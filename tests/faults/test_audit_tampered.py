@@ -5,7 +5,7 @@ import shutil
 import pytest
 from click.testing import CliRunner
 
-from client.command import main
+from client.commands.main import main
 
 pytestmark = pytest.mark.fault(53)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from client.log_files import lines, with_rotated
-from client.log_verification import Verification
+from client.commands.log_files import lines, with_rotated
+from client.commands.log_verification import Verification
 from front_proc.log_writer import STALL_TIME
 from tests.faults.disk import small_disk
 from tests.support.waiting import wait_until

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client.log_files import lines, with_rotated
-from client.log_verification import Verification
+from client.commands.log_files import lines, with_rotated
+from client.commands.log_verification import Verification
 from front_proc import log_writer
 from front_proc.audit import EVENTS, Audit, open_audit
 from front_proc.log_file import Rotation

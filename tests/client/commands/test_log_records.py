@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.log_records import COLUMNS, OTHERS, Filter, Lines, cells, moment, record_of
+from client.commands.log_records import COLUMNS, OTHERS, Filter, Lines, cells, moment, record_of
 from tests.docs.pages import examples
 from tests.support.daemon import ROOT
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.log_verification import MOST, Verification
+from client.commands.log_verification import MOST, Verification
 from pyvisa_daemon.audit_chain import Chain, digest_with
 
 KEY = b"k" * 32

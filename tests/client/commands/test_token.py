@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from client.command import main
+from client.commands.main import main
 from front_proc.rights import Role
 from front_proc.token_file import find, read_tokens
 

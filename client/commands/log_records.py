@@ -1,7 +1,7 @@
 """Records of an audit log as people look for them and read them: filters, times, lines, cells.
 
 Pure. What a record's fields mean stands in docs/reference/audit.md; a field that is not known here is shown too.
-To add a filter: a field of Filter, a test in `Filter.takes`, an option in `client.log_command`.
+To add a filter: a field of Filter, a test in `Filter.takes`, an option in `client.commands.log`.
 """
 
 import json
@@ -13,6 +13,8 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import msgspec
+
+from client.commands.terminal import plain
 
 Record = dict[str, Any]
 
@@ -104,18 +106,6 @@ def record_of(line: bytes) -> Record | None:
     if not isinstance(record, dict) or not isinstance(record.get("time"), str):
         return None
     return record if isinstance(record.get("event"), str) else None
-
-
-def plain(value: object) -> str:
-    """A value as text on one line, in which nothing is left that a terminal would obey."""
-    text = value if isinstance(value, str) else json.dumps(value)
-    if text.isprintable():
-        return text
-    return "".join(letter if letter.isprintable() else _escaped(letter) for letter in text)
-
-
-def _escaped(letter: str) -> str:
-    return letter.encode("unicode_escape").decode()
 
 
 class Lines:

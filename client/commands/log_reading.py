@@ -1,6 +1,6 @@
 """From the files of an audit log to stdout: which files, which records, in which form.
 
-Runs in the user's process, for `client.log_command`. To add a form: a method of Output and its row in the table there.
+Runs in the user's process, for `client.commands.log`. To add a form: a method of Output and its row in the table there.
 """
 
 import contextlib
@@ -14,8 +14,8 @@ from pathlib import Path
 
 import click
 
-from client.log_files import Followed, Line, with_rotated
-from client.log_records import COLUMNS, OTHERS, Filter, Lines, Record, cells, record_of
+from client.commands.log_files import Followed, Line, with_rotated
+from client.commands.log_records import COLUMNS, OTHERS, Filter, Lines, Record, cells, record_of
 from client.text_socket import SocketManager
 
 #: Gives the lines of a file from its beginning, or what has come since.

@@ -7,8 +7,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 import client
-from client import command
-from client.command import main
+from client.commands import terminal
+from client.commands.main import main
 from tests.support.daemon import Daemon
 from tests.support.tcp_instrument import TcpInstrument
 
@@ -93,9 +93,9 @@ def test_help_has_examples_when_asked() -> None:
 
 def test_table_and_errors_show_what_a_terminal_would_obey(capsys: pytest.CaptureFixture[str]) -> None:
     """What a daemon says of others may be anything."""
-    command._print_table([["name", "open"], ["\x1b[31mbob", "a\n\u202eb"]])
+    terminal.print_table([["name", "open"], ["\x1b[31mbob", "a\n\u202eb"]])
     with pytest.raises(SystemExit):
-        command._end(1, "held by \x1b]0;title\x07\nbob")
+        terminal.end(1, "held by \x1b]0;title\x07\nbob")
     said = capsys.readouterr()
     assert said.out == "name         open\n\\x1b[31mbob  a\\n\\u202eb\n"
     assert said.err == "instruments: held by \\x1b]0;title\\x07 bob\n"

@@ -16,8 +16,8 @@ from unittest.mock import MagicMock
 import pytest
 from click.testing import CliRunner, Result
 
-from client.command import main
-from client.log_files import Followed, with_rotated
+from client.commands.log_files import Followed, with_rotated
+from client.commands.main import main
 from front_proc.audit import Audit
 from front_proc.log_file import Rotation
 from tests.support.daemon import ROOT, Daemon
@@ -145,14 +145,14 @@ def test_line_that_is_nested_without_end_is_no_record(tmp_path: Path) -> None:
 
 def test_verification_that_is_interrupted_says_nothing_of_the_log(file: Path, monkeypatch) -> None:
     """Neither that it is sound nor that it is not."""
-    monkeypatch.setattr("client.log_command._verified", MagicMock(side_effect=KeyboardInterrupt))
+    monkeypatch.setattr("client.commands.log._verified", MagicMock(side_effect=KeyboardInterrupt))
     result = instruments("log", "verify", file)
     assert (result.exit_code, result.output) == (130, "")
 
 
 def test_output_that_cannot_be_written_is_not_called_a_log_that_cannot_be_read(file: Path) -> None:
     """A full disk, say."""
-    command = [sys.executable, "-c", "from client.command import main; main()", "log", str(file), "--json"]
+    command = [sys.executable, "-c", "from client.commands.main import main; main()", "log", str(file), "--json"]
     with open("/dev/full", "wb") as full:
         done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (1, "Error: stdout cannot be written: No space left on device\n")
@@ -199,19 +199,19 @@ def test_log_lacks_nothing_that_is_rotated_while_it_is_read(file: Path, monkeypa
     said = {"file": str(file)}
     connection = MagicMock(address=SimpleNamespace(host="127.0.0.1"), status=lambda: {"audit": said})
     connection.__enter__.return_value = connection
-    monkeypatch.setattr("client.log_reading.SocketManager.open_socket", lambda _: connection)
+    monkeypatch.setattr("client.commands.log_reading.SocketManager.open_socket", lambda _: connection)
 
     def looked_at_late(log: Path) -> list[Path]:
         record(file, range(100, 1000), rotation=Rotation(size=20_000))
         return with_rotated(log)
 
-    monkeypatch.setattr("client.log_reading.with_rotated", looked_at_late)
+    monkeypatch.setattr("client.commands.log_reading.with_rotated", looked_at_late)
     assert numbers(instruments("log")) == list(range(1000))
 
 
 def test_log_of_a_daemon_that_cannot_be_read_here_says_what_to_do(daemon: Daemon, monkeypatch) -> None:
     """It runs elsewhere, or its file is gone."""
-    monkeypatch.setattr("client.log_reading._is_here", lambda host: False)
+    monkeypatch.setattr("client.commands.log_reading._is_here", lambda host: False)
     elsewhere = instruments("--host", daemon.address, "log")
     assert elsewhere.exit_code == 2
     assert "runs on another machine" in elsewhere.stderr
@@ -235,7 +235,7 @@ class Following:
     """`instruments log --follow`, in a process of its own."""
 
     def __init__(self, *arguments: object) -> None:
-        program = "from client.command import main; main()"
+        program = "from client.commands.main import main; main()"
         command = [sys.executable, "-c", program, "log", "--follow", *map(str, arguments)]
         self.said = Path(arguments[0]).with_name("said")
         with self.said.open("wb") as output:
@@ -292,7 +292,7 @@ def test_follow_goes_on_when_a_rotated_file_is_deleted_meanwhile(tmp_path: Path,
     file.rename(tmp_path / "audit.jsonl.20261123T000000.000001Z")
     file.write_bytes(b"two\n")
     gone = tmp_path / "audit.jsonl.20261123T000000.000002Z"
-    monkeypatch.setattr("client.log_files.with_rotated", lambda one: [*with_rotated(one)[:-1], gone, one])
+    monkeypatch.setattr("client.commands.log_files.with_rotated", lambda one: [*with_rotated(one)[:-1], gone, one])
     assert [line.content for line in followed.news()] == [b"one", b"two"]
     followed.close()
 
@@ -311,7 +311,7 @@ def test_follow_shows_no_half_line(following: Following, file: Path) -> None:
 def test_reader_that_has_enough_ends_it_quietly(file: Path) -> None:
     """`instruments log | head`."""
     record(file, range(100, 5000))
-    program = f"{sys.executable} -c 'from client.command import main; main()' log {file} | head -3"
+    program = f"{sys.executable} -c 'from client.commands.main import main; main()' log {file} | head -3"
     done = subprocess.run(["bash", "-c", program], cwd=ROOT, capture_output=True, timeout=60)
     assert done.stderr == b""
     assert len(done.stdout.splitlines()) == 3

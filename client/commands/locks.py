@@ -14,15 +14,16 @@ from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from time import monotonic
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from client.choice import some_host_for
-from client.log_records import plain
+from client.commands.reach import reach
+from client.commands.terminal import end, say
 from client.text_socket import SocketManager, TCPVisaSocket
 from pyvisa_daemon import hosts, inherited_lock
-from pyvisa_daemon.errors import NOT_FOUND, Failure
+from pyvisa_daemon.errors import Failure
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -74,7 +75,7 @@ def lock_(
     lock ends with this command, however that ends.
     """
     _check(command[0])
-    socket, name = _opened(resource)
+    socket, name = reach(resource, _open)
     with socket:
         lock = inherited_lock.InheritedLock(name, _new_key(), str(socket.address))
         outer = inherited_lock.inherited_on(name, lock.daemon)
@@ -94,30 +95,18 @@ def _new_key() -> str:
     return secrets.token_urlsafe(16)
 
 
+def _open(socket: TCPVisaSocket, resource: str) -> str:
+    """Without the lock that this program itself may run under."""
+    return socket.command("open_resource", resource)
+
+
 def _check(program: str) -> None:
     """Before anybody waits for anything: is it there?"""
     if shutil.which(program) is not None:
         return
     if os.path.isfile(program):
-        _end(NOT_EXECUTABLE, f"{program} cannot be executed")
-    _end(NOT_THERE, f"{program} is not there")
-
-
-def _opened(resource: str) -> tuple[TCPVisaSocket, str]:
-    """A connection to the daemon that has it or can reach it, where it is open now; its canonical name."""
-    addresses = some_host_for(resource)
-    for address in addresses:
-        with contextlib.ExitStack() as unless_opened:
-            socket = unless_opened.enter_context(TCPVisaSocket(address))
-            try:
-                name = socket.command("open_resource", resource)
-            except Failure as failure:
-                if failure.status in NOT_FOUND and address != addresses[-1]:
-                    continue
-                raise
-            unless_opened.pop_all()
-            return socket, name
-    raise AssertionError("the last address raises")
+        end(NOT_EXECUTABLE, f"{program} cannot be executed")
+    end(NOT_THERE, f"{program} is not there")
 
 
 # Waiting for the lock.
@@ -143,7 +132,7 @@ def _take(socket: TCPVisaSocket, name: str, take: Callable[[], object]) -> None:
         except Empty:
             line, patience = _whose_turn(socket.address, name, me), _LOOK
             if line and line != said:
-                _say(line)
+                say(line)
                 said = line
             continue
         if error is not None:
@@ -157,11 +146,11 @@ def _whose_turn(address: hosts.Address, name: str, me: str) -> str:
         held = next((row["lock"] for row in looking.status()["resources"] if row["resource"] == name), None)
         waiters = [row["client"] for row in held["waiters"]] if held else []
         if held and me in waiters:
-            return f"waiting for {name}, held by {_holders(held)}, {_ordinal(waiters.index(me) + 1)} in line"
+            return f"waiting for {name}, held by {holders(held)}, {_ordinal(waiters.index(me) + 1)} in line"
     return ""
 
 
-def _holders(held: dict[str, Any]) -> str:
+def holders(held: dict[str, Any]) -> str:
     return ", ".join(
         f"{row['name'] or row['client']}" + (f" ({row['reason']})" if row["reason"] else "") for row in held["holders"]
     )
@@ -183,7 +172,7 @@ def _run(command: tuple[str, ...], variables: dict[str, str], socket: TCPVisaSoc
         try:
             process = subprocess.Popen(command, env={**os.environ, **variables})  # noqa: S603 - the user's own
         except OSError as error:
-            _end(NOT_THERE if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE, f"{command[0]}: {error}")
+            end(NOT_THERE if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE, f"{command[0]}: {error}")
         is_over = Event()
         arguments = (socket, process, is_over, kill_if_lost)
         watch = Thread(target=_watch, args=arguments, daemon=True)
@@ -254,7 +243,7 @@ def _watch(socket: TCPVisaSocket, process: "Popen[bytes]", is_over: Event, kill_
     if is_over.is_set():
         return
     what = "COMMAND is ended" if kill_if_lost else "COMMAND goes on, and its next use of the instrument fails"
-    _say(f"the lock is lost: {why}; {what}")
+    say(f"the lock is lost: {why}; {what}")
     if kill_if_lost:
         from subprocess import TimeoutExpired
 
@@ -311,29 +300,3 @@ def kick(client: str, is_all: bool) -> None:
     with SocketManager().open_socket() as socket:
         cut = socket.kick(client, all_of_name=is_all)
         click.echo(f"{'1 connection' if cut == 1 else f'{cut} connections'} of {client} cut at {socket.address}")
-
-
-# What `instruments status` shows.
-
-
-def lock_cell(held: dict[str, Any] | None) -> str:
-    """A lock in few words; empty without one."""
-    if not held:
-        return ""
-    waiting = f", {held['waiting']} waiting" if held["waiting"] else ""
-    return f"{held['kind']}: {_holders(held)}{waiting}"
-
-
-def client_rows(said: dict[str, Any]) -> list[list[str]]:
-    """The daemon's connections, with a heading."""
-    rows = [[row["client"], row["name"], row["language"], " ".join(row["open"])] for row in said["connections"]]
-    return [["client", "name", "language", "open"], *[[cell or "-" for cell in row] for row in rows]]
-
-
-def _say(line: str) -> None:
-    click.echo(f"instruments: {plain(' '.join(line.split()))}", err=True)
-
-
-def _end(code: int, line: str) -> NoReturn:
-    _say(line)
-    sys.exit(code)

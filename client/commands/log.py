@@ -1,7 +1,7 @@
 """`instruments log`: an audit log, read and verified.
 
 Runs in the user's process, on the machine where the log is. Reads files only; the daemon is asked for nothing but the
-name of its log. To add an option: here, and in `client.log_records.Filter` if it is a filter.
+name of its log. To add an option: here, and in `client.commands.log_records.Filter` if it is a filter.
 """
 
 import contextlib
@@ -15,10 +15,10 @@ from typing import Any
 
 import click
 
-from client.log_files import LOOK_TIME, Followed, lines
-from client.log_reading import Output, Reading, Source, log_here, unreadable
-from client.log_records import Filter, moment
-from client.log_verification import Verification
+from client.commands.log_files import LOOK_TIME, Followed, lines
+from client.commands.log_reading import Output, Reading, Source, log_here, unreadable
+from client.commands.log_records import Filter, moment
+from client.commands.log_verification import Verification
 from pyvisa_daemon.audit_chain import KEY_SIZE
 
 #: Bytes from which on a progress display is worth its line, and between its steps.

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from pyvisa.constants import StatusCode
 from pyvisa.resources import MessageBasedResource
 
-from client.command import main
+from client.commands.main import main
 from demo_bench.faults import KINDS
 from tests.support.daemon import Daemon
 from tests.support.waiting import DEADLINE, wait_until
@@ -253,8 +253,8 @@ def test_help_of_simulate_names_every_kind():
 
 def test_the_other_commands_do_without_the_simulator():
     """Importing the client stays light."""
-    code = "import sys, client, client.command; sys.exit(any(name.startswith('demo_bench') for name in sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], timeout=DEADLINE).returncode == 0
+    program = "import sys, client.commands.main; sys.exit(any(name.startswith('demo_bench') for name in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", program], timeout=DEADLINE).returncode == 0
 
 
 # What a program sees: stock PyVISA with pyvisa-py.

@@ -1,0 +1,31 @@
+"""An instrument at the daemon that has it, for the subcommands that name one.
+
+Runs in the user's process.
+"""
+
+import contextlib
+from collections.abc import Callable
+
+from client.choice import some_host_for
+from client.text_socket import TCPVisaSocket
+from pyvisa_daemon.errors import NOT_FOUND, Failure
+
+
+def reach(resource: str, enter: Callable[[TCPVisaSocket, str], str] = TCPVisaSocket.enter) -> tuple[TCPVisaSocket, str]:
+    """A connection to the daemon that has it or can reach it, where it is open now; its canonical name.
+
+    `enter` opens it. Raises Failure, ConnectionError.
+    """
+    addresses = some_host_for(resource)
+    for address in addresses:
+        with contextlib.ExitStack() as unless_opened:
+            socket = unless_opened.enter_context(TCPVisaSocket(address))
+            try:
+                name = enter(socket, resource)
+            except Failure as failure:
+                if failure.status in NOT_FOUND and address != addresses[-1]:
+                    continue
+                raise
+            unless_opened.pop_all()
+            return socket, name
+    raise AssertionError("the last address raises")
