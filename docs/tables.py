@@ -175,7 +175,7 @@ def wire_messages(union: Any) -> Callable[[str], str]:
 def error_rows(*, is_visa: bool) -> list[Row]:
     names = {row.status: token for token, row in errors.ERRORS.items() if token.startswith("VI_")}
     return [
-        (code(token), f"{code(names[row.status])} ({row.status})", row.meaning, None, None)
+        (code(token), f"{code(names[row.status])} ({row.status})", row.meaning, row.remedy, None)
         for token, row in errors.ERRORS.items()
         if token.startswith("VI_") is is_visa
     ]
@@ -187,9 +187,10 @@ def own_errors() -> Callable[[str], str]:
 
 def visa_errors() -> Callable[[str], str]:
     rows = [
-        (token, status.rpartition("(")[2].rstrip(")"), *rest) for token, status, _, *rest in error_rows(is_visa=True)
+        (token, (status or "").rpartition("(")[2].rstrip(")"), None, remedy, effect)
+        for token, status, _, remedy, effect in error_rows(is_visa=True)
     ]
-    return table(("token", "number", "when the daemon says so", "effect"), rows)
+    return table(("token", "number", "when the daemon says so", "what to do", "effect"), rows)
 
 
 def all_settings() -> Callable[[str], str]:
