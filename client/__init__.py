@@ -8,6 +8,7 @@ opened is PyVISA's own object in either case. Reading tour:
     text_socket        the text protocol, a method for each command
     text_connection    under it: one request, one reply
     confirmations      the reason for a message that a guard wants confirmed
+    discovery          the daemons that announce themselves
     locking            a lock for the length of a `with`, with a reason and a time to live
     commands           `instruments`, for people at a terminal
 """
@@ -19,13 +20,24 @@ from typing import Any
 import pyvisa
 
 from client.confirmations import confirm
+from client.discovery import list_daemons
 from client.locking import lock
 from client.resource_manager import ResourceManager, open_resource
 from client.text_socket import SocketManager, TCPVisaSocket
 from pyvisa_daemon import hosts
 from pyvisa_daemon.errors import Failure
 
-__all__ = ["Failure", "ResourceManager", "SocketManager", "TCPVisaSocket", "confirm", "lock", "open_resource", "tryIps"]
+__all__ = [
+    "Failure",
+    "ResourceManager",
+    "SocketManager",
+    "TCPVisaSocket",
+    "confirm",
+    "list_daemons",
+    "lock",
+    "open_resource",
+    "tryIps",
+]
 
 
 class _Client(ModuleType):

@@ -196,8 +196,9 @@ def visa_errors() -> Callable[[str], str]:
 def all_settings() -> Callable[[str], str]:
     rows = []
     for option in settings.OPTIONS:
-        on_command_line = f"--{option.name} {option.metavar}".rstrip()
-        default = {None: "see text", False: "`false`"}.get(option.default, code(str(option.default)))
+        on_command_line = f"{option.switch} {option.metavar}".rstrip()
+        default = "see text" if option.default is None else code(str(option.default))
+        default = code(str(option.default).lower()) if option.is_flag else default
         rows.append((code(option.name), code(on_command_line), default, option.accepted, option.help))
     return table(("name", "on the command line", "default", "accepted", "meaning"), rows)
 
