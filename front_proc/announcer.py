@@ -42,7 +42,8 @@ class Wish(msgspec.Struct, frozen=True):
 
 
 class News(msgspec.Struct, frozen=True):
-    """What the process says, a line of JSON each: it is announced under this name; or what is in the way."""
+    """What the process says, a line of JSON each: it is announced under this name; or what is in the way; or, with
+    neither, that it begins to speak, and will have to say good-bye."""
 
     name: str = ""
     trouble: str = ""
@@ -70,6 +71,8 @@ class Announcer:
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
         self._is_withdrawn = False
+        #: May anybody have heard of the daemon?
+        self._has_spoken = False
         #: Do others hear of the daemon?
         self.is_announced = False
 
@@ -121,10 +124,10 @@ class Announcer:
         assert self._process.stdout is not None
         async for line in self._process.stdout:
             news = msgspec.json.decode(line, type=News)
-            self.is_announced = bool(news.name)
+            self.is_announced, self._has_spoken = bool(news.name), True
             if news.name:
                 self._log.put("announced", {"name": news.name})
-            else:
+            elif news.trouble:
                 self._log.put("trouble", {"error": f"other machines are not told of this daemon: {news.trouble}"})
         await self._process.wait()
 
@@ -140,7 +143,7 @@ class Announcer:
         if self._process is None:
             return
         try:
-            await asyncio.wait_for(self._process.wait(), END_TIME)
+            await asyncio.wait_for(self._process.wait(), END_TIME if self._has_spoken else 0)
         except TimeoutError:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()

@@ -12,7 +12,6 @@ import secrets
 import select
 import signal
 import socket
-import sys
 from ipaddress import ip_address
 
 import msgspec
@@ -27,10 +26,16 @@ from pyvisa_daemon.announcement import SERVICE
 #: Seconds between looks at the machine's addresses.
 LOOK_TIME = 30.0
 
+#: Milliseconds in which another daemon of the same name has answered.
+ASKING_MS = 1000
+
+#: Names that are tried: whoever has more of them means no good.
+MOST_NAMES = 20
+
 #: Bytes of a label in DNS, which the service's name is one of (RFC 6763, 4.1.1).
 LABEL_LIMIT = 63
 
-_STDIN, _CHUNK = 0, 1 << 16
+_STDIN, _STDOUT, _CHUNK = 0, 1, 1 << 16
 
 
 class Announced:
@@ -52,7 +57,9 @@ class Announced:
         if self._zeroconf is None or self._info is None or addresses != self._addresses:
             self.end()
             self._zeroconf = Zeroconf(interfaces=addresses)
-            self._info, self._addresses = self._described(wish, addresses, _name(wish.port)), addresses
+            name = _free_name(self._zeroconf, wish.port)
+            self._info, self._addresses = self._described(wish, addresses, name), addresses
+            _tell(News())
             self._zeroconf.register_service(self._info, allow_name_change=True)
         else:
             info = self._described(wish, addresses, self._info.name)
@@ -90,10 +97,23 @@ def addresses_of(host: str) -> list[str]:
     return [str(each) for each in own if not (each.is_loopback or (each.version == 6 and each.is_link_local))]
 
 
-def _name(port: int) -> str:
+def _free_name(zeroconf: Zeroconf, port: int) -> str:
+    """The machine's name, and a number if another daemon has that: many a machine is called `raspberrypi`.
+
+    zeroconf looks too, but its question wants the answer sent to port 5353 of this machine, where any other program
+    that speaks multicast DNS may get it instead. Ours is repeated, and then for all to hear."""
+    for number in range(1, MOST_NAMES + 1):
+        name = _name(port, number)
+        if zeroconf.get_service_info(SERVICE, name, timeout=ASKING_MS) is None:
+            break
+    return name
+
+
+def _name(port: int, number: int) -> str:
     host = socket.gethostname().partition(".")[0] or "instruments"
-    shown = host if port == DEFAULT_PORT else f"{host} {port}"
-    return f"{shown.encode()[:LABEL_LIMIT].decode(errors='ignore')}.{SERVICE}"
+    behind = (f" {port}" if port != DEFAULT_PORT else "") + (f" ({number})" if number > 1 else "")
+    room = LABEL_LIMIT - len(behind)
+    return f"{host.encode()[:room].decode(errors='ignore')}{behind}.{SERVICE}"
 
 
 def main() -> None:
@@ -111,10 +131,14 @@ def main() -> None:
         if wish is not None:
             news = _news(announced, wish)
             if news != told:
-                sys.stdout.buffer.write(msgspec.json.encode(news) + b"\n")
-                sys.stdout.flush()
+                _tell(news)
                 told = news
     announced.end()
+
+
+def _tell(news: News) -> None:
+    with contextlib.suppress(BrokenPipeError):  # the front was killed: good-bye is said all the same
+        os.write(_STDOUT, msgspec.json.encode(news) + b"\n")
 
 
 def _news(announced: Announced, wish: Wish) -> News:
