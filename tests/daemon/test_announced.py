@@ -1,12 +1,15 @@
 """A daemon that other machines may reach is heard of on the network, over real multicast."""
 
-import time
+import subprocess
+import sys
 
 import psutil
 import pytest
 
 import client
 from front_proc.announcer_process import addresses_of
+from tests.docs.pages import examples
+from tests.support.daemon import ROOT
 from tests.support.waiting import wait_until
 
 has_network = pytest.mark.skipif(not addresses_of("0.0.0.0"), reason="this machine has no network but loopback")
@@ -20,6 +23,12 @@ def heard(daemon, seconds=1.0):
     return [said for said in client.list_daemons(seconds) if said.address.endswith(f":{daemon.port}")]
 
 
+def run_the_page():
+    """What the program prints that docs/how-to/share-on-the-lan.md has for it: it is for a network, so it runs here."""
+    [example] = examples("py", ROOT / "docs" / "how-to" / "share-on-the-lan.md")
+    return subprocess.run([sys.executable, "-c", example.text], capture_output=True, text=True, check=True).stdout
+
+
 @has_network
 def test_daemon_is_found_on_the_network_until_it_is_killed(daemon_factory):
     """With what a newcomer wants to know; and good-bye is said also for a front that cannot."""
@@ -30,6 +39,7 @@ def test_daemon_is_found_on_the_network_until_it_is_killed(daemon_factory):
     assert (said.needs_token, said.tls) == (False, False)
     assert said.address.rpartition(":")[0] in addresses_of("0.0.0.0")
     assert str(daemon.port) in said.name
+    assert said.address in run_the_page()
     [announcer] = announcers(daemon)
     daemon.process.kill()
     psutil.wait_procs([announcer], timeout=30)
@@ -49,7 +59,5 @@ def test_announcer_that_dies_is_missed_by_nobody(daemon_factory):
 
 def test_daemon_keeps_itself_to_itself_when_only_this_machine_reaches_it(daemon):
     """There is nobody to tell."""
-    began = time.monotonic()
     assert daemon.status()["announced"] is False
-    assert time.monotonic() - began < 30
     assert announcers(daemon) == []
