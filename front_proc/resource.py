@@ -34,8 +34,6 @@ class Resource:
         self.name = name
         self.settings = house.settings_of(name)
         self.keeper = Keeper(house, self)
-        #: What it answered to `*IDN?` when it was first asked, where the settings have it asked.
-        self.identity: str | None = None
         self.sessions: set[Session] = set()
         self.service = Service(house, name, self.keeper, self.sessions, self.settings)
         self._opens: list[tuple[Client, asyncio.Future[Session]]] = []

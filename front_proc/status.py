@@ -71,7 +71,6 @@ def describe_resource(resource: Resource, aliases: list[str], now: float) -> dic
         "hold": hold.holder and _whose(hold.holder, now - hold.since),
         "lock": service.locks.describe(),
         "safe": service.safe.describe(),
-        "identity": resource.identity,
         **_process(pid),
         "last_error": keeper.last_error,
         "remedy": keeper.remedy,

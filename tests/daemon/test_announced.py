@@ -8,8 +8,7 @@ import pytest
 
 import client
 from front_proc.announcer_process import addresses_of
-from tests.docs.pages import examples
-from tests.support.daemon import ROOT
+from tests.docs.pages import SHARE_ON_THE_LAN, examples
 from tests.support.waiting import wait_until
 
 has_network = pytest.mark.skipif(not addresses_of("0.0.0.0"), reason="this machine has no network but loopback")
@@ -24,8 +23,8 @@ def heard(daemon, seconds=1.0):
 
 
 def run_the_page():
-    """What the program prints that docs/how-to/share-on-the-lan.md has for it: it is for a network, so it runs here."""
-    [example] = examples("py", ROOT / "docs" / "how-to" / "share-on-the-lan.md")
+    """What the page's program prints: it is for a network, so it runs here."""
+    [example] = examples("python", SHARE_ON_THE_LAN)
     return subprocess.run([sys.executable, "-c", example.text], capture_output=True, text=True, check=True).stdout
 
 
