@@ -15,17 +15,19 @@ opened is PyVISA's own object in either case. Reading tour:
 
 import sys
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyvisa
 
 from client.confirmations import confirm
-from client.discovery import list_daemons
 from client.locking import lock
 from client.resource_manager import ResourceManager, open_resource
 from client.text_socket import SocketManager, TCPVisaSocket
 from pyvisa_daemon import hosts
 from pyvisa_daemon.errors import Failure
+
+if TYPE_CHECKING:  # it is imported when it is asked for: most programs know their daemon
+    from client.discovery import list_daemons
 
 __all__ = [
     "Failure",
@@ -56,6 +58,10 @@ class _Client(ModuleType):
 
 
 def __getattr__(name: str) -> Any:
+    if name == "list_daemons":
+        from client.discovery import list_daemons
+
+        return list_daemons
     return getattr(pyvisa, name)
 
 

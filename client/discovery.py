@@ -6,10 +6,10 @@ mean.
 """
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface
-from queue import Empty, SimpleQueue
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 from pyvisa_daemon.addresses import Address
@@ -20,6 +20,9 @@ TIMEOUT = 2.0
 
 #: Seconds for what one of them has not said at once.
 DETAILS_TIME = 1.0
+
+#: How many are asked for that at a time: one that is gone, and still in somebody's memory, keeps no other waiting.
+ASKERS = 8
 
 #: Daemons that are listed at most: a network that announces more is a joke of somebody's.
 MOST = 200
@@ -50,8 +53,6 @@ def list_daemons(timeout_s: float = TIMEOUT) -> list[Announced]:
     except ModuleNotFoundError as error:
         text = "daemons on the network are found with zeroconf: pip install 'pyvisa-daemon[lan]'"
         raise ModuleNotFoundError(text, name="zeroconf") from error
-    from concurrent.futures import ThreadPoolExecutor
-
     with ThreadPoolExecutor(1) as thread:  # zeroconf waits for its event loop, which must not be the caller's
         return thread.submit(_listen, timeout_s).result()
 
@@ -60,27 +61,26 @@ def _listen(timeout_s: float) -> list[Announced]:
     from zeroconf import ServiceBrowser, ServiceStateChange, Zeroconf
 
     deadline = monotonic() + timeout_s
-    names: SimpleQueue[str] = SimpleQueue()
+    heard: dict[str, Future[Announced | None]] = {}
 
-    def heard(*, name: str, state_change: ServiceStateChange, **_: Any) -> None:
-        if state_change is not ServiceStateChange.Removed:
-            names.put(name)
+    def ask(name: str) -> Announced | None:
+        wait_ms = max(1, int(1000 * min(deadline - monotonic(), DETAILS_TIME)))
+        info = network.get_service_info(SERVICE, name, timeout=wait_ms)
+        return None if info is None else _daemon(name, info)
 
-    found: dict[str, Announced] = {}
-    with Zeroconf() as network:
-        browser = ServiceBrowser(network, SERVICE, handlers=[heard])
-        while (left := deadline - monotonic()) > 0 and len(found) < MOST:
-            try:
-                name = names.get(timeout=left)
-            except Empty:
-                break
-            wait_ms = min(deadline - monotonic(), DETAILS_TIME) * 1000
-            info = network.get_service_info(SERVICE, name, timeout=max(1, int(wait_ms)))
-            daemon = None if info is None else _daemon(name, info)
-            if daemon is not None:
-                found[name] = daemon
+    def hear(*, name: str, state_change: ServiceStateChange, **_: Any) -> None:
+        if state_change is ServiceStateChange.Removed:
+            heard.pop(name, None)
+        elif name in heard or len(heard) < MOST:
+            heard[name] = askers.submit(ask, name)
+
+    with Zeroconf() as network, ThreadPoolExecutor(ASKERS) as askers:
+        browser = ServiceBrowser(network, SERVICE, handlers=[hear])
+        sleep(timeout_s)
         browser.cancel()
-    return sorted(found.values(), key=lambda daemon: (daemon.name, daemon.address))
+        askers.shutdown(cancel_futures=True)
+    done = [asked.result() for asked in heard.values() if not asked.cancelled()]
+    return sorted(filter(None, done), key=lambda daemon: (daemon.name, daemon.address))
 
 
 def _daemon(name: str, info: Any) -> Announced | None:

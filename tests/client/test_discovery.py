@@ -1,11 +1,13 @@
 """Daemons on the network as they are announced. The network is real in tests/daemon/test_announced.py."""
 
 import sys
+import time
 from ipaddress import ip_address
 from types import SimpleNamespace
 
 import ifaddr
 import pytest
+import zeroconf
 
 import client
 from client import discovery
@@ -13,7 +15,7 @@ from client.discovery import Announced
 from pyvisa_daemon.announcement import SERVICE
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def networks(monkeypatch):
     """This machine has one address on a network, and the one that containers have everywhere."""
     ips = [
@@ -31,11 +33,13 @@ def daemon(*addresses, **properties):
     return discovery._daemon(f"labpc.{SERVICE}", info)
 
 
+@pytest.mark.usefixtures("networks")
 def test_daemon_is_what_it_says():
     """With an address that PYVISA_DAEMON_HOSTS takes as it is."""
     assert daemon("192.168.1.10") == Announced("labpc", "192.168.1.10:1340", "1.2", 3, needs_token=False, tls=False)
 
 
+@pytest.mark.usefixtures("networks")
 @pytest.mark.parametrize(
     ("addresses", "nearest"),
     [
@@ -64,3 +68,36 @@ def test_missing_zeroconf_is_told_with_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "zeroconf", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'pyvisa-daemon\[lan\]'"):
         client.list_daemons(0.1)
+
+
+class Network:
+    """In the place of zeroconf's: some daemons are gone and still in somebody's memory, one is here."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def get_service_info(self, service, name, timeout):
+        if name.startswith("gone"):
+            time.sleep(timeout / 1000)
+            return None
+        return SimpleNamespace(properties={b"port": b"1340"}, parsed_addresses=lambda: ["192.168.1.10"])
+
+
+class Browser:
+    def __init__(self, network, service, handlers):
+        for name in ("gone 1", "gone 2", "gone 3", "left", "here"):
+            handlers[0](name=f"{name}.{service}", state_change=zeroconf.ServiceStateChange.Added)
+        handlers[0](name=f"left.{service}", state_change=zeroconf.ServiceStateChange.Removed)
+
+    def cancel(self):
+        pass
+
+
+def test_one_that_says_no_more_keeps_no_other_waiting(monkeypatch):
+    """The address of one may stay in a cache of the network's for an hour; and who said good-bye is not listed."""
+    monkeypatch.setattr(zeroconf, "Zeroconf", Network)
+    monkeypatch.setattr(zeroconf, "ServiceBrowser", Browser)
+    assert [daemon.name for daemon in client.list_daemons(0.3)] == ["here"]
