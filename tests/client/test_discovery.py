@@ -82,6 +82,7 @@ class Network:
     def get_service_info(self, service, name, timeout):
         if name.startswith("gone"):
             time.sleep(timeout / 1000)
+        if name.startswith("gone") or timeout < 100:  # an answer takes its time
             return None
         return SimpleNamespace(properties={b"port": b"1340"}, parsed_addresses=lambda: ["192.168.1.10"])
 
