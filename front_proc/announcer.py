@@ -29,8 +29,8 @@ if TYPE_CHECKING:  # its process has no need of them
 #: Seconds between looks whether there is something else to be said: it is heard by every machine.
 LOOK_TIME = 30.0
 
-#: Seconds for good-bye, counted from `withdraw`.
-END_TIME = 2.0
+#: Seconds for good-bye: what has been begun to say is said to its end first.
+END_TIME = 3.0
 
 
 class Wish(msgspec.Struct, frozen=True):
