@@ -73,7 +73,7 @@ def abort(resource: str, as_json: bool) -> None:
     Whoever's it is; its client is told. What waits in the queue is not aborted.
     """
     with _said(resource, TCPVisaSocket.abort, _NOT_HERE) as socket:
-        _tell(socket, resource, "no command runs there any more", {"aborted": True}, as_json)
+        _tell(socket, resource, "runs no command any more", {"aborted": True}, as_json)
 
 
 @click.command()
@@ -87,7 +87,7 @@ def safe(resource: str, forget: bool, as_json: bool) -> None:
     the role admin.
     """
     with _said(resource, lambda socket, name: socket.safe(name, forget=forget), _NOT_HERE_OR_NOT_SAFE) as socket:
-        done = "its safe state is not sent any more" if forget else "safe, its safe state is sent"
+        done = "has no safe state to come any more" if forget else "is safe: its safe state is sent"
         _tell(socket, resource, done, {"safe": "forgotten" if forget else "sent"}, as_json)
 
 
@@ -139,5 +139,5 @@ def _canonical(address: hosts.Address, resource: str) -> str:
 
 def _tell(socket: TCPVisaSocket, resource: str, text: str, fields: dict[str, Any], as_json: bool) -> None:
     where = {"resource": resource, "daemon": str(socket.address)}
-    line = json.dumps(where | fields) if as_json else plain(" ".join(f"{resource} at {socket.address}: {text}".split()))
+    line = json.dumps(where | fields) if as_json else plain(" ".join(f"{resource} at {socket.address} {text}".split()))
     click.echo(line)

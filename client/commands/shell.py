@@ -4,6 +4,7 @@ Runs in the user's process. What can be said is in `shell_words`, the prompt in 
 terminal only.
 """
 
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -17,8 +18,9 @@ from client.commands.terms import Terms, with_terms
 from client.text_socket import TCPVisaSocket
 from pyvisa_daemon.errors import Failure
 
-#: Letters of an answer that a person is shown.
-_SHOWN = 4000
+#: Bytes of an answer that a person is shown, and of a block; how one begins.
+_SHOWN, _SHOWN_OF_BLOCK = 4000, 40
+_BLOCK = re.compile(rb"#\d")
 
 _EPILOG = """\b
 Examples:
@@ -55,12 +57,12 @@ class _Conversation:
     """With one instrument, over one connection after the other."""
 
     def __init__(self, resource: str, terms: Terms) -> None:
-        self._resource, self._terms = resource, terms
+        self.resource, self._terms = resource, terms
         self.is_lost = False
         self.socket, self.name = self._open()
 
     def _open(self) -> tuple[TCPVisaSocket, str]:
-        socket, name = reach(self._resource)
+        socket, name = reach(self.resource)
         try:
             self._terms.apply(socket)
         except BaseException:
@@ -107,7 +109,7 @@ def _talk(conversation: _Conversation) -> None:
     from client.commands.shell_prompt import prompted
 
     where = f"{conversation.name} at {conversation.socket.address}"
-    for line in prompted(conversation.name, where):
+    for line in prompted(conversation.resource, where):
         try:
             _show(conversation.say(line))
         except Leave:
@@ -120,11 +122,13 @@ def _talk(conversation: _Conversation) -> None:
 
 def _show(answer: str | None) -> None:
     """To a person: line by line, nothing that the terminal would obey, and not without end."""
-    text = (answer or "").encode(errors="surrogateescape").decode(errors="backslashreplace")
-    if answer is not None:
-        click.echo("\n".join(map(plain, text[:_SHOWN].split("\n"))))
-    if len(text) > _SHOWN:
-        click.echo(f"... {len(text)} in all; `instruments capture` puts an answer into a file")
+    if answer is None:
+        return
+    data = answer.encode(errors="surrogateescape")
+    most = _SHOWN_OF_BLOCK if _BLOCK.match(data) else _SHOWN
+    click.echo("\n".join(map(plain, data[:most].decode(errors="backslashreplace").split("\n"))))
+    if len(data) > most:
+        say(f"these are the first of {len(data)} bytes; `instruments capture` puts them into a file")
 
 
 def _piped() -> Iterator[str]:

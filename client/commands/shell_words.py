@@ -125,7 +125,7 @@ def _abort(socket: TCPVisaSocket, resource: str, rest: str) -> str:
     """On a connection of its own: on this one it would wait for what it is to end."""
     with TCPVisaSocket(socket.address) as other:
         other.abort(resource)
-    return "no command runs there any more"
+    return "runs no command any more"
 
 
 def _confirm(socket: TCPVisaSocket, _: str, rest: str) -> str:
