@@ -32,7 +32,8 @@ def shared_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     switched = Switchable()
     settings = folder / "lab.toml"
     settings.write_text(
-        f'[[resource]]\nmatch = "{instrument.resource}"\nname = "scripted"\nlibrary = "@py"\nsafe-state = ["SET safe"]\n'
+        f'[[resource]]\nmatch = "{instrument.resource}"\nname = "scripted"\nlibrary = "@py"\n'
+        'safe-state = ["SET safe"]\n'
         f'[[resource]]\nmatch = "{switched.resource}"\nname = "switched"\nlibrary = "@py"\n'
         '[[resource]]\nmatch = "USB0::*"\nconfirm = ["OUTPut[:STATe] 1"]\n'
     )
