@@ -1,7 +1,7 @@
 """`instruments query`, `write` and `read`: exchanges with an instrument.
 
-Runs in the user's process. All of one call go through one connection, in order. To add what a round may consist of: a
-function that makes a Round, and its subcommand.
+Runs in the user's process. All of one call go through one connection, in order. To add a kind of exchange: a
+function that makes one, and its subcommand.
 """
 
 import base64
@@ -43,7 +43,7 @@ class Manner(NamedTuple):
 #: One exchange with the current resource: the command that was sent, and what came of it.
 Exchange = tuple[str, Callable[[TCPVisaSocket], str | int]]
 
-_json = click.option("--json", "as_json", is_flag=True, help="One JSON document; with --repeat one on each line.")
+_json = click.option("--json", "as_json", is_flag=True, help="One JSON document; of repeated ones one on each line.")
 _confirm = click.option("--confirm", metavar="REASON", help="It is meant, where a guard wants that confirmed.")
 
 _QUERY_EPILOG = """\b
@@ -60,7 +60,7 @@ Examples:
 @click.argument("commands", nargs=-1, required=True, metavar="COMMAND...")
 @click.option("--repeat", type=click.IntRange(1), metavar="N", help="So often, each time on a line with the time.")
 @click.option(
-    "--interval", type=SECONDS, metavar="S", help="Every S seconds; until Ctrl-C if no --repeat is given.  [1]"
+    "--interval", type=SECONDS, metavar="S", help="Every S seconds, 1 by default; until Ctrl-C without --repeat."
 )
 @click.option("--keep-going", is_flag=True, help="Tell of what fails and go on; the exit code is 1 then.")
 @with_terms

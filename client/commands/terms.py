@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import click
+from click.types import FloatParamType
 
 from client.text_socket import TCPVisaSocket
 
@@ -59,17 +60,17 @@ def _checked(_: click.Context, __: click.Parameter, word: str | None) -> str | N
     return word
 
 
-class _Seconds(click.FloatRange):
+class _Seconds(FloatParamType):
     """A time that is more than nothing; `inf` is for ever."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         seconds = super().convert(value, param, ctx)
-        if seconds != seconds:
-            self.fail(f"{value!r} is no number of seconds", param, ctx)
+        if not seconds > 0:
+            self.fail(f"{value!r} is no number of seconds: more than 0, or inf", param, ctx)
         return seconds
 
 
-SECONDS = _Seconds(min=0, min_open=True)
+SECONDS = _Seconds()
 
 
 def with_terms(command: _Command) -> _Command:

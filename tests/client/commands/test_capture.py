@@ -1,5 +1,6 @@
 """`instruments capture`: blocks of all kinds, on interfaces with and without END, and what goes wrong."""
 
+import itertools
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ from click.testing import Result
 from client.commands.capture import _Head, _head
 from tests.client.commands.conftest import Lab
 from tests.support.daemon import Daemon
-from tests.support.instrument_process import Vxi11Instrument
+from tests.support.instrument_process import SerialInstrument, Vxi11Instrument
 from tests.support.waiting import DEADLINE, wait_until
 
 Instruments = Callable[..., Result]
@@ -34,20 +35,27 @@ def test_block_is_in_the_file_byte_for_byte(instruments: Instruments, tmp_path: 
     assert instruments("query", "scripted", "ECHO? in step").stdout == "in step\n"
 
 
-def test_block_is_whole_on_an_interface_with_end(
-    daemon_factory: Callable[..., Daemon], lab: Lab, vxi11: Vxi11Instrument, tmp_path: Path
+def test_block_is_whole_on_other_interfaces(
+    daemon_factory: Callable[..., Daemon],
+    lab: Lab,
+    vxi11: Vxi11Instrument,
+    serial_line: SerialInstrument,
+    tmp_path: Path,
 ) -> None:
-    """And so is an answer that is none, to the last byte."""
+    """With END, and on a serial line. An answer that is no block is kept to its last byte, where END tells of it."""
     settings = tmp_path / "lab.toml"
-    settings.write_text(f'[[resource]]\nmatch = "{vxi11.resource}"\nname = "networked"\n')
+    rows = {"networked": vxi11.resource, "serial": serial_line.resource}
+    settings.write_text("".join(f'[[resource]]\nmatch = "{rows[name]}"\nname = "{name}"\n' for name in rows))
     other = lab._replace(daemon=daemon_factory("--config", str(settings)))
-    for size in (10, 11, 5000):
-        file = tmp_path / f"{size}.bin"
-        assert other.instruments("capture", "networked", f"BLOCK? {size}", str(file)).exit_code == 0
+    for name, size in itertools.product(rows, (10, 11, 5000)):
+        file = tmp_path / f"{name}{size}.bin"
+        result = other.instruments("capture", name, f"BLOCK? {size}", str(file))
+        assert (result.exit_code, result.stderr) == (0, "")
         assert file.read_bytes() == (EVERY_BYTE * 20)[:size]
-    file = tmp_path / "text"
-    assert other.instruments("capture", "networked", "ECHO? text", str(file)).exit_code == 0
-    assert file.read_bytes() == b"text\n"
+        assert other.instruments("query", name, "ECHO? in step").stdout == "in step\n"
+    for name, text in (("networked", b"text\n"), ("serial", b"text")):
+        assert other.instruments("capture", name, "ECHO? text", str(tmp_path / name)).exit_code == 0
+        assert (tmp_path / name).read_bytes() == text
 
 
 def test_forms_are_told_by_ending_and_option(instruments: Instruments, tmp_path: Path) -> None:
