@@ -185,6 +185,11 @@ class TCPVisaSocket:
         """Ends the resource's process and opens it again. Takes the role admin there."""
         self.command("restart", resource, prefix=".!.")
 
+    def safe(self, resource: str, *, forget: bool = False) -> None:
+        """Sends the resource's safe state, before anybody's command; or forgets one that is due and cannot be sent.
+        Takes the role admin there."""
+        self.command("safe", resource, *(("forget",) if forget else ()), prefix=".!.")
+
     def force_unlock(self, resource: str) -> int:
         """Takes all locks on a resource from who has them: from how many sessions."""
         return int(self.command("unlock", resource, prefix=".!.").rpartition("=")[2])

@@ -16,6 +16,8 @@ REASONS = {
         "PyVISA programs, and its resource names": ("pyvisa", "typing-extensions"),
         "both languages between processes, and JSON; checks every type": ("msgspec",),
         "the command line of `instruments`": ("click",),
+        "its tables, colours and progress": ("rich", "markdown-it-py", "mdurl", "pygments"),
+        "its shell": ("prompt-toolkit", "wcwidth"),
     },
     "daemon": {
         "the VISA library in Python": ("pyvisa-py",),

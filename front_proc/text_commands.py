@@ -72,7 +72,7 @@ class Command:
 
 async def help_(conversation: "Conversation", arguments: Arguments) -> Reply:
     if arguments.words:
-        row = find(Prefix.PROGRAM, arguments.words[0])
+        row = find(Prefix.PERSON, arguments.words[0])  # whoever asks: a program's names are among them
         return f"{row.syntax} - {row.help}"
     return as_json({row.syntax: row.help for row in COMMANDS[Prefix.PROGRAM].values()})
 

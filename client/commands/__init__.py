@@ -6,11 +6,16 @@ Reading tour:
     main        the table of subcommands, each of which is imported when it is called; what a failure ends with
     terminal    exit codes; lines and tables, in which nothing is left that a terminal would obey
     reach       an instrument at the daemon that has it
+    terms       how it is spoken to: the options of all who do
     listing     `list`: what is there
     status      `status`: how it is
-    asking      `query`
+    asking      `query`, `write` and `read`
+    capture     `capture`, over capture_files
+    shell       `shell`, over shell_words and shell_prompt
+    recovery    `abort`, `reset`, `restart` and `safe`
     locks       `lock`, `unlock` and `kick`
     log         `log`, over log_files, log_reading, log_records and log_verification
     token       `token`
     simulate    `simulate`, over the room demo_bench
+    completion  `completion`, and what is completed
 """

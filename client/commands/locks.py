@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from client.choice import some_host_for
-from client.commands.reach import reach
+from client.commands.reach import reach, resource_argument
 from client.commands.terminal import end, say
 from client.text_socket import SocketManager, TCPVisaSocket
 from pyvisa_daemon import hosts, inherited_lock
@@ -60,7 +60,7 @@ Exit codes: COMMAND's own (128 and the signal's number if one ended it), 126 it 
 
 
 @click.command("lock", epilog=_LOCK_EPILOG)
-@click.argument("resource")
+@resource_argument
 @click.option("--reason", default="", metavar="TEXT", help="What for: others are told.")
 @click.option("--ttl", type=float, metavar="S", help="Give it up when COMMAND has not used it for so many seconds.")
 @click.option("--timeout", type=float, metavar="S", help="Wait so long for it; else as long as it takes.")
@@ -258,7 +258,7 @@ def _watch(socket: TCPVisaSocket, process: "Popen[bytes]", is_over: Event, kill_
 
 
 @click.command()
-@click.argument("resource")
+@resource_argument
 def unlock(resource: str) -> None:
     """Take a lock from whoever has it.
 

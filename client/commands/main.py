@@ -19,12 +19,21 @@ COMMANDS = {
     "list": ("listing", "list_"),
     "status": ("status", "status"),
     "query": ("asking", "query"),
+    "write": ("asking", "write"),
+    "read": ("asking", "read"),
+    "capture": ("capture", "capture"),
+    "shell": ("shell", "shell"),
     "lock": ("locks", "lock_"),
     "unlock": ("locks", "unlock"),
     "kick": ("locks", "kick"),
+    "abort": ("recovery", "abort"),
+    "reset": ("recovery", "reset"),
+    "restart": ("recovery", "restart"),
+    "safe": ("recovery", "safe"),
     "log": ("log", "log"),
     "token": ("token", "token"),
     "simulate": ("simulate", "simulate"),
+    "completion": ("completion", "completion"),
 }
 
 
@@ -68,8 +77,19 @@ Exit codes: 0 done, 1 refused by the daemon or the instrument, 2 wrong usage, 3 
 """
 
 
+def _known_hosts(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
+    from client.commands.completion import known_hosts
+
+    return known_hosts(context, parameter, incomplete)
+
+
 @click.group(cls=_Commands, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--host", metavar="H[:P]", help="Ask this daemon only; port 1340 if none is given.")
+@click.option(
+    "--host",
+    metavar="H[:P]",
+    shell_complete=_known_hosts,
+    help="Ask this daemon only; port 1340 if none is given.",
+)
 @click.version_option(__version__, prog_name="instruments")
 def main(host: str | None) -> None:
     """Shows and asks the instruments that daemons share.

@@ -5,6 +5,10 @@ Runs in the user's process.
 
 import contextlib
 from collections.abc import Callable
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
 
 from client.choice import some_host_for
 from client.text_socket import TCPVisaSocket
@@ -29,3 +33,14 @@ def reach(resource: str, enter: Callable[[TCPVisaSocket, str], str] = TCPVisaSoc
             unless_opened.pop_all()
             return socket, name
     raise AssertionError("the last address raises")
+
+
+def _completed(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from client.commands.completion import resources
+
+    return resources(context, incomplete)
+
+
+def resource_argument(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The argument RESOURCE, which the shell completes: a name or an alias."""
+    return click.argument("resource", shell_complete=_completed)(command)

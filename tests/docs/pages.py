@@ -20,6 +20,8 @@ GUARD_AN_INSTRUMENT = ROOT / "docs" / "how-to" / "guard-an-instrument.md"
 
 #: So is what it has for a network of daemons: tests/daemon/test_announced.py does.
 SHARE_ON_THE_LAN = ROOT / "docs" / "how-to" / "share-on-the-lan.md"
+#: And these; `test_work_from_a_shell` does.
+WORK_FROM_A_SHELL = ROOT / "docs" / "how-to" / "work-from-a-shell.md"
 
 _FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -38,7 +40,7 @@ def name_of(page: Path) -> str:
 def examples(language: str, page: Path | None = None) -> list[Example]:
     """The fenced blocks in `language`, of one page or of all that have no test file of their own."""
     found = []
-    own = (SIMULATE_FAULTS, SAFE_STATE, RESERVE, GUARD_AN_INSTRUMENT, SHARE_ON_THE_LAN)
+    own = (SIMULATE_FAULTS, SAFE_STATE, RESERVE, GUARD_AN_INSTRUMENT, SHARE_ON_THE_LAN, WORK_FROM_A_SHELL)
     for path in [path for path in PAGES if path not in own] if page is None else [page]:
         text = path.read_text("utf-8")
         for match in _FENCED.finditer(text):

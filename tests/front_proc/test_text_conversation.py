@@ -444,6 +444,16 @@ def test_people_get_readable_replies(peer):
     assert b"open_resource RESOURCE" in help_
 
 
+@pytest.mark.parametrize(
+    ("word", "verb"),
+    [("list", b"list_resources"), ("open", b"open_resource"), ("read_resource", b"read_resource"), ("sta", b"status")],
+)
+@pytest.mark.parametrize("prefix", ["...", ".#."])
+def test_help_explains_a_verb_however_it_is_said(peer, prefix, word, verb):
+    """By its full name, a person's short one, or as much of it as is unique."""
+    assert peer.sends(f"{prefix}help {word}\n".encode()).startswith(verb)
+
+
 def test_bare_line_goes_to_the_current_resource_once_somebody_spoke_as_a_person(peer):
     """Not before: a program's mistake must not reach an instrument."""
     assert peer.sends(b"*IDN?\n").startswith(b".#.error UNKNOWN_COMMAND ")
