@@ -16,6 +16,7 @@ REASONS = {
         "PyVISA programs, and its resource names": ("pyvisa", "typing-extensions"),
         "both languages between processes, and JSON; checks every type": ("msgspec",),
         "the command line of `instruments`": ("click",),
+        "tables and the live display of `instruments` on a terminal": ("rich", "markdown-it-py", "mdurl", "pygments"),
     },
     "daemon": {
         "the VISA library in Python": ("pyvisa-py",),
