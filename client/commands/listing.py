@@ -1,29 +1,107 @@
 """`instruments list`: the resources of all known daemons.
 
-Runs in the user's process.
+Runs in the user's process. The names come from each daemon's search; what is open there, and who has it, from its
+status, which is asked meanwhile and costs nothing.
 """
+
+import sys
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 import click
 
-from client.commands.terminal import REFUSED, end, print_table
+from client.commands import survey
+from client.commands.overview import STATE_STYLES, holder, text_of
+from client.commands.terminal import REFUSED, console, is_rich, print_json, print_table, say, styled, table
 from pyvisa_daemon import hosts, wire
 
+if TYPE_CHECKING:
+    from rich.text import Text
+
 _LIST_LIMIT = 30.0  # seconds: a daemon asks every interface, some by broadcast
+_DISCOVER_TIME = 2.0  # seconds: who is there has answered by then
+
+_HEADINGS = ["resource", "host", "alias", "state", "held by"]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One resource; what is not known of it is empty. The state is empty for what nobody has open."""
+
+    resource: str
+    host: str
+    aliases: list[str]
+    state: str
+    holder: str
+
+    def cells(self) -> list[str]:
+        cells = (self.resource, self.host, ", ".join(self.aliases), self.state, self.holder)
+        return [cell or "-" for cell in cells]
 
 
 @click.command("list")
-def list_() -> None:
+@click.option("--discover", "is_discovering", is_flag=True, help="Also ask daemons that are announced on the network.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON list, with an object for each resource.")
+def list_(is_discovering: bool, as_json: bool) -> None:
     """List resources and where they are.
 
-    All that each live daemon finds or has configured.
+    All that each live daemon finds or has configured: its name, the daemon, its aliases and state where it is open,
+    and who has its lock. Daemons that cannot be asked are told of on stderr.
     """
-    answers = hosts.ask(lambda channel: channel.start(wire.ListResources), _LIST_LIMIT)
-    if not answers:
-        hosts.first_live().close()  # raises, with the reason for each host
-    rows = []
-    for address, reply in answers:
+    if is_discovering:
+        _add_announced()
+    said = survey.statuses()
+    survey.refuse_if_none(said)
+    rows, refusals = _rows({str(one.address): one.status or {} for one in said})
+    if as_json:
+        print_json([asdict(row) for row in rows])
+    elif is_rich():
+        console().print(table(_HEADINGS, [_styled(row) for row in rows]))
+    else:
+        print_table([row.cells() for row in rows])
+    for reason in (one.reason for one in said if one.status is None):
+        say(reason)
+    for refusal in refusals:
+        say(refusal)
+    if refusals:
+        sys.exit(REFUSED)
+
+
+def _styled(row: _Row) -> list["Text"]:
+    styles = ("bold", "", "cyan", STATE_STYLES.get(row.state, "dim"), "yellow")
+    return [styled(cell, style) for cell, style in zip(row.cells(), styles, strict=True)]
+
+
+def _rows(statuses: dict[str, survey.Status]) -> tuple[list[_Row], list[str]]:
+    """All resources; and what those daemons say that could not list theirs."""
+    rows, refusals = [], []
+    for address, reply in hosts.ask(lambda channel: channel.start(wire.ListResources), _LIST_LIMIT):
         if reply is None or reply.status < 0 or not isinstance(reply.value, list):
             text = reply.text if reply is not None else f"no answer within {_LIST_LIMIT:.0f} s"
-            end(REFUSED, f"{address} could not list its resources: {text}")
-        rows += [[str(name), str(address)] for name in reply.value]
-    print_table(rows)
+            refusals.append(f"{address} could not list its resources: {text}")
+            continue
+        opened = _opened(statuses.get(str(address), {}))
+        names = [*map(str, reply.value)]
+        names += [name for name in opened if name not in names]  # who opened it knew its name, which no library lists
+        rows += [_row(name, address, opened.get(name, {})) for name in names]
+    return rows, refusals
+
+
+def _opened(status: survey.Status) -> dict[str, dict[str, object]]:
+    return {str(row.get("resource")): row for row in status.get("resources", []) if isinstance(row, dict)}
+
+
+def _row(name: str, address: hosts.Address, said: dict[str, object]) -> _Row:
+    aliases = said.get("aliases")
+    shown = [str(alias) for alias in aliases] if isinstance(aliases, list) else []
+    return _Row(name, str(address), shown, text_of(said.get("state")), holder(said))
+
+
+def _add_announced() -> None:
+    """To the hosts that are asked: those that are announced and not among them."""
+    found = import_module("client.discovery").list_daemons(timeout_s=_DISCOVER_TIME)
+    known = {str(hosts.parse(entry)) for entry in hosts.tryIps}
+    hosts.tryIps += [one.address for one in found if one.address not in known]
+    if not found:
+        say("no daemon is announced on this network; daemons that listen on loopback only are not")

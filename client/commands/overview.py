@@ -1,0 +1,226 @@
+"""A daemon's status in words: what `instruments status` shows, live or once.
+
+Pure: a status in, text out; `client.commands.status` prints it and `client.commands.watching` shows it live. What an
+older daemon does not say is left out, and what is not as expected is shown as nothing, never a fault: it comes from
+somebody else. To add a column: a row in COLUMNS.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+Row = dict[str, Any]
+
+#: How a state is shown: all is well, something is under way, it cannot be used. The names are the daemon's.
+WELL, MOVING, BAD = "green", "cyan", "bold red"
+STATE_STYLES = {
+    "ready": WELL,
+    "busy": MOVING,
+    "starting": MOVING,
+    "opening": MOVING,
+    "resync": MOVING,
+    "aborting": "yellow",
+    "killing": "yellow",
+    "backoff": "yellow",
+    "closing": "dim",
+    "terminating": "dim",
+    "closed": "dim",
+    "offline": BAD,
+    "broken": BAD,
+    "wedged": BAD,
+}
+
+
+class Column(NamedTuple):
+    """A heading, what stands under it for a resource (empty for nothing), and rich's style for that."""
+
+    heading: str
+    cell: Callable[[Row], str]
+    style: str = ""
+
+
+class Trouble(NamedTuple):
+    """What went wrong last with a resource, and what to do about it. `is_over`: it works again."""
+
+    resource: str
+    text: str
+    remedy: str
+    is_over: bool
+
+
+# Values of which nothing is sure.
+
+
+def text_of(value: object) -> str:
+    """On one line; empty for nothing."""
+    return "" if value is None else " ".join(str(value).split())
+
+
+def number(value: object, digits: int = 0) -> str:
+    """With so many digits behind the point; empty for what is none."""
+    return f"{value:.{digits}f}" if _is_number(value) else ""
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _at(row: object, *keys: str) -> Any:
+    """What stands there; None on the way to nothing."""
+    found: Any = row
+    for key in keys:
+        found = found.get(key) if isinstance(found, dict) else None
+    return found
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def duration(seconds: object) -> str:
+    """In at most two units; empty for what is no number."""
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds < float("inf"):
+        return ""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = int(seconds)
+    for size, unit, below, lower in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            rest = whole % size // below
+            return f"{whole // size} {unit}" + (f" {rest} {lower}" if rest else "")
+    return f"{whole} s"
+
+
+# A resource.
+
+
+def _who(row: object) -> str:
+    """What a client calls itself; its address if it has not said."""
+    name = text_of(_at(row, "name"))
+    return text_of(_at(row, "client")) if name in ("", "-") else name
+
+
+def holder(row: Row) -> str:
+    """Who keeps others out, and what for: of a lock first, else of the hold that a write has until its answer is read."""
+    lock = _at(row, "lock")
+    holders = [_who(one) + (f" ({reason})" if (reason := text_of(_at(one, "reason"))) else "")
+               for one in _list(_at(row, "lock", "holders"))]  # fmt: skip
+    if lock and holders:
+        waiting = _at(row, "lock", "waiting")
+        shown = f"{text_of(_at(row, 'lock', 'kind'))}: {', '.join(holders)}"
+        return f"{shown}, {waiting} waiting" if _is_number(waiting) and waiting else shown
+    if _at(row, "hold"):
+        return f"{_who(row['hold'])} (answer not read yet{_since(row['hold'])})"
+    return ""
+
+
+def _since(row: object) -> str:
+    since = duration(_at(row, "for_s"))
+    return f", {since}" if since else ""
+
+
+def _running(row: Row) -> str:
+    running = _at(row, "running")
+    return f"{text_of(_at(running, 'operation'))} of {_who(running)}{_since(running)}" if running else ""
+
+
+def _latency(row: Row) -> str:
+    p50, p99 = (number(_at(row, "latency_ms", key), 1) for key in ("p50", "p99"))
+    return f"{p50}/{p99}" if p50 and p99 else ""
+
+
+#: What is shown of a resource, from left to right.
+COLUMNS = (
+    Column("resource", lambda row: text_of(_at(row, "resource")), "bold"),
+    Column("state", lambda row: text_of(_at(row, "state"))),
+    Column("alias", lambda row: ", ".join(map(text_of, _list(_at(row, "aliases")))), "cyan"),
+    Column("held by", holder, "yellow"),
+    Column("running", _running),
+    Column("queued", lambda row: number(_at(row, "queued"))),
+    Column("sessions", lambda row: number(_at(row, "sessions"))),
+    Column("per s", lambda row: number(_at(row, "rate_per_s"), 1)),
+    Column("p50/p99 ms", _latency),
+    Column("MB", lambda row: number(_at(row, "memory_mb"), 1)),
+    Column("restarts", lambda row: number(_at(row, "restarts"))),
+    Column("pid", lambda row: number(_at(row, "pid")), "dim"),
+)
+
+
+def resources(status: Row) -> list[Row]:
+    return [row for row in _list(status.get("resources")) if isinstance(row, dict)]
+
+
+def columns_of(rows: list[Row], *, is_spare: bool) -> list[Column]:
+    """Those columns; if there is little room, without the ones that have nothing to show in any row."""
+    return [column for column in COLUMNS if not is_spare or any(column.cell(row) for row in rows)]
+
+
+def style_of(column: Column, row: Row) -> str:
+    """The state is shown by its colour."""
+    if column.heading == "state":
+        return STATE_STYLES.get(column.cell(row), "")
+    return column.style
+
+
+def troubles(status: Row) -> list[Trouble]:
+    """What went wrong last with each resource; those that do not work first."""
+    found = []
+    for row in resources(status):
+        error, remedy, state = (text_of(_at(row, key)) for key in ("last_error", "remedy", "state"))
+        is_over = STATE_STYLES.get(state) in (WELL, MOVING)
+        name = text_of(_at(row, "resource"))
+        if error or (remedy and not is_over):
+            found.append(Trouble(name, error or f"it is {state}", remedy, is_over))
+        if _at(row, "safe", "state") in ("due", "failed"):
+            found.append(_unsafe(name, row["safe"]))
+    return sorted(found, key=lambda trouble: trouble.is_over)
+
+
+def _unsafe(name: str, safe: Row) -> Trouble:
+    why = f"its safe state {'is due' if safe['state'] == 'due' else 'failed'}: {text_of(safe.get('reason'))}"
+    return Trouble(name, why, "look at the instrument itself, then send it again or forget it", False)
+
+
+# The daemon.
+
+
+def headline(address: object, status: Row) -> str:
+    """One line: which daemon, how long it runs, how much it does."""
+    parts = [
+        f"version {text_of(status.get('version'))}",
+        f"pid {text_of(status.get('pid'))}",
+        f"up {duration(status.get('uptime_s'))}",
+        _counted(status.get("clients"), "client"),
+    ]
+    if rate := number(status.get("rate_per_s"), 1):
+        parts.append(f"{rate} commands/s")
+    if memory := number(status.get("memory_mb"), 0):
+        parts.append(f"{memory} MB")
+    if status.get("announced") is True:
+        parts.append("announced on the network")
+    return f"daemon at {address}: {', '.join(parts)}"
+
+
+def _counted(count: object, what: str) -> str:
+    return f"{number(count)} {what}" + ("" if count == 1 else "s")
+
+
+def warnings(status: Row) -> list[str]:
+    """What is wrong with the daemon itself, with what to do."""
+    said = []
+    if _at(status, "audit", "failing"):
+        file = text_of(_at(status, "audit", "file"))
+        said.append(f"its audit log cannot be written: {file}; make room there, or mend its folder's rights")
+    state = text_of(status.get("state"))
+    if state not in ("", "serving"):
+        said.append(f"it is {state}: it ends, and takes nothing new")
+    return said
+
+
+def client_rows(status: Row) -> list[list[str]]:
+    """The daemon's connections, with a heading."""
+    rows = [
+        [text_of(_at(row, "client")), text_of(_at(row, "name")), text_of(_at(row, "language")),
+         " ".join(map(text_of, _list(_at(row, "open"))))]
+        for row in _list(status.get("connections"))
+    ]  # fmt: skip
+    return [["client", "name", "language", "open"], *[[cell or "-" for cell in row] for row in rows]]
