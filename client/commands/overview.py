@@ -100,17 +100,19 @@ def _who(row: object) -> str:
 
 
 def holder(row: Row) -> str:
-    """Who keeps others out, and what for: of a lock first, else of the hold that a write has until its answer is read."""
-    lock = _at(row, "lock")
-    holders = [_who(one) + (f" ({reason})" if (reason := text_of(_at(one, "reason"))) else "")
-               for one in _list(_at(row, "lock", "holders"))]  # fmt: skip
-    if lock and holders:
+    """Who keeps others out, and what for: by a lock, or because the answer to a write is not read yet."""
+    holders = [_with_reason(one) for one in _list(_at(row, "lock", "holders"))]
+    if holders:
         waiting = _at(row, "lock", "waiting")
         shown = f"{text_of(_at(row, 'lock', 'kind'))}: {', '.join(holders)}"
         return f"{shown}, {waiting} waiting" if _is_number(waiting) and waiting else shown
-    if _at(row, "hold"):
-        return f"{_who(row['hold'])} (answer not read yet{_since(row['hold'])})"
-    return ""
+    hold = _at(row, "hold")
+    return f"{_who(hold)} (answer not read yet{_since(hold)})" if hold else ""
+
+
+def _with_reason(holder: object) -> str:
+    reason = text_of(_at(holder, "reason"))
+    return f"{_who(holder)} ({reason})" if reason else _who(holder)
 
 
 def _since(row: object) -> str:
@@ -184,7 +186,12 @@ def _unsafe(name: str, safe: Row) -> Trouble:
 
 
 def headline(address: object, status: Row) -> str:
-    """One line: which daemon, how long it runs, how much it does."""
+    """One line: which daemon, and its particulars."""
+    return f"daemon at {address}: {particulars(status)}"
+
+
+def particulars(status: Row) -> str:
+    """How long it runs, and how much it does."""
     parts = [
         f"version {text_of(status.get('version'))}",
         f"pid {text_of(status.get('pid'))}",
@@ -197,7 +204,7 @@ def headline(address: object, status: Row) -> str:
         parts.append(f"{memory} MB")
     if status.get("announced") is True:
         parts.append("announced on the network")
-    return f"daemon at {address}: {', '.join(parts)}"
+    return ", ".join(parts)
 
 
 def _counted(count: object, what: str) -> str:
@@ -219,8 +226,11 @@ def warnings(status: Row) -> list[str]:
 def client_rows(status: Row) -> list[list[str]]:
     """The daemon's connections, with a heading."""
     rows = [
-        [text_of(_at(row, "client")), text_of(_at(row, "name")), text_of(_at(row, "language")),
-         " ".join(map(text_of, _list(_at(row, "open"))))]
+        [*(text_of(_at(row, key)) for key in ("client", "name", "language")), _opened_by(row)]
         for row in _list(status.get("connections"))
-    ]  # fmt: skip
+    ]
     return [["client", "name", "language", "open"], *[[cell or "-" for cell in row] for row in rows]]
+
+
+def _opened_by(row: object) -> str:
+    return " ".join(map(text_of, _list(_at(row, "open"))))

@@ -5,7 +5,7 @@ Pure.
 
 from client.commands.checkup.facts import System, Visit, Way
 from client.commands.checkup.findings import Finding, Findings, Level, ok, problem, warning
-from client.commands.overview import headline, troubles
+from client.commands.overview import particulars, troubles
 from client.commands.overview import warnings as said_of_itself
 
 #: Before this the clock cannot be right: this program is younger.
@@ -13,27 +13,27 @@ _EPOCH_YEAR = 2026
 
 _PORT = "in the daemon's machine's firewall allow TCP port 1340"
 
-#: How far the way led -> what it means, and what to do. {host} and {entry} are filled in.
+#: How far the way led -> what it means, and what to do there, on the machine {host}.
 _WAYS = {
     Way.NAME: (
-        "has a name that nobody here knows",
+        "nobody here knows a machine of that name",
         "correct it in PYVISA_DAEMON_HOSTS, or give the machine's address in its place (`hostname -I` there says it)",
     ),
     Way.REFUSED: (
-        "is there, and nothing listens on that port",
+        "the machine is there, and nothing listens on that port",
         "on {host} start the daemon so that it listens for others: instrument-daemon --lan; or correct the port",
     ),
     Way.SILENT: (
-        "does not answer",
+        "it does not answer",
         "see whether it is switched on and on the network (ping {host}); " + _PORT,
     ),
     Way.UNREACHABLE: (
-        "cannot be reached from here",
+        "it cannot be reached from here",
         "look at this machine's network, and whether the address is right; " + _PORT,
     ),
 }
 _HERE = (
-    "has no daemon running",
+    "no daemon runs there",
     "start one here (instrument-daemon, or with --demo to try it), or say where it is: export PYVISA_DAEMON_HOSTS=HOST",
 )
 
@@ -43,14 +43,15 @@ def reachable(system: System) -> Findings:
     level = Level.WARNING if any(visit.way is Way.THERE for visit in system.visits) else Level.PROBLEM
     for visit in system.visits:
         if visit.way is Way.THERE:
-            yield ok(visit.entry, f"{headline(visit.entry, dict(visit.status))}; reached in {visit.connected_ms:.1f} ms")
+            told = particulars(dict(visit.status))
+            yield ok(visit.entry, f"{told}; connected in {visit.connected_ms:.1f} ms")
         elif visit.way in (Way.ENTRY, Way.TOKEN, Way.DAEMON):
             yield _with_own_remedy(level, visit)
         else:
             means, remedy = _HERE if visit.is_loopback and visit.way is Way.REFUSED else _WAYS[visit.way]
             host = visit.entry.rpartition(":")[0] or visit.entry
-            text = f"{visit.entry} {means}" + (f" ({visit.text})" if visit.text else "")
-            yield Finding(level, visit.entry, text, remedy.format(host=host, entry=visit.entry))
+            text = f"{means} ({visit.text})" if visit.text else means
+            yield Finding(level, visit.entry, text, remedy.format(host=host))
 
 
 #: Where what was said has no remedy in it.

@@ -108,7 +108,7 @@ class System:
     #: Daemons announced on the network, `host:port`; None if nobody has listened.
     announced: tuple[str, ...] | None = None
     search: Search | None = None
-    now: datetime = datetime(2026, 11, 23)  # noqa: DTZ001 - by this machine's clock
+    now: datetime = datetime(2026, 11, 23)
     #: None where the system does not say.
     is_clock_set: bool | None = None
 

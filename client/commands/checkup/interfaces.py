@@ -58,9 +58,10 @@ def _rule(system: System, node: Node) -> str:
     match = _MATCHES[node.kind].format(name=node.path.rpartition("/")[2], vendor=vendor, product=product)
     line = f'{match}, MODE="0660", GROUP="{group}"'
     steps = [f"echo '{line}' | sudo tee -a {_RULES}", "sudo udevadm control --reload", "sudo udevadm trigger"]
-    if group not in system.groups | system.future_groups:
-        steps.append(f"sudo usermod -aG {group} {system.user}")
-    return f"{' && '.join(steps)}, then plug it in again" + (", and log in again" if len(steps) > 3 else "")
+    if group in system.groups:
+        return " && ".join(steps)
+    steps = [f"sudo groupadd -f {group}", f"sudo usermod -aG {group} {system.user}", *steps]
+    return f"{' && '.join(steps)}, then log out and in again"
 
 
 def local_instruments(system: System) -> Findings:

@@ -86,15 +86,11 @@ def _file(subject: str, file: File, remedy: str) -> Findings:
     if not file.is_there:
         yield problem(subject, f"{file.path} is not there", remedy)
     elif not file.can_read:
-        yield problem(subject, f"{file.path} cannot be read by you", f"chown it to yourself: {_chown(file)}")
+        yield problem(subject, f"{file.path} cannot be read by you", f"sudo chown $USER {file.path}")
     elif file.flaw:
         yield problem(subject, f"{file.path} {file.flaw}", remedy)
     else:
         yield _is_fine(subject, file)
-
-
-def _chown(file: File) -> str:
-    return f"sudo chown $USER {file.path}"
 
 
 def _is_fine(subject: str, file: File) -> Finding:
