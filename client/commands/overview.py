@@ -30,6 +30,10 @@ STATE_STYLES = {
 }
 
 
+#: Characters in which there is room for every column.
+ROOMY = 150
+
+
 class Column(NamedTuple):
     """A heading, what stands under it for a resource (empty for nothing), and rich's style for that."""
 
@@ -151,9 +155,10 @@ def resources(status: Row) -> list[Row]:
     return [row for row in _list(status.get("resources")) if isinstance(row, dict)]
 
 
-def columns_of(rows: list[Row], *, is_spare: bool) -> list[Column]:
-    """Those columns; if there is little room, without the ones that have nothing to show in any row."""
-    return [column for column in COLUMNS if not is_spare or any(column.cell(row) for row in rows)]
+def columns_of(rows: list[Row], width: int) -> list[Column]:
+    """In so many characters: all of them, or only those in which something is shown now. In the live display columns
+    come and go for that, but lines that go on below are worse."""
+    return [column for column in COLUMNS if width >= ROOMY or any(column.cell(row) for row in rows)]
 
 
 def style_of(column: Column, row: Row) -> str:

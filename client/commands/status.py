@@ -10,6 +10,7 @@ import click
 
 from client.commands import survey
 from client.commands.overview import (
+    COLUMNS,
     Row,
     Trouble,
     client_rows,
@@ -69,7 +70,8 @@ def show(said: list[Said], *, has_clients: bool, as_json: bool) -> None:
         for one in said:
             print_json(_words(one))
     elif is_rich():
-        console().print(view(said, has_clients=has_clients))
+        out = console()
+        out.print(view(said, out.width, has_clients=has_clients))
     else:
         for one in said:
             _print(one, has_clients=has_clients)
@@ -91,10 +93,9 @@ def _print(said: Said, *, has_clients: bool) -> None:
         return
     print_table([[headline(said.address, said.status)], *[[warning] for warning in warnings(said.status)]])
     rows = resources(said.status)
-    columns = columns_of(rows, is_spare=False)
     if rows:
-        headings = [column.heading.replace(" ", "_") for column in columns]
-        print_table([headings, *[[column.cell(row) or "-" for column in columns] for row in rows]])
+        headings = [column.heading.replace(" ", "_") for column in COLUMNS]
+        print_table([headings, *[[column.cell(row) or "-" for column in COLUMNS] for row in rows]])
     for trouble in troubles(said.status):
         print_table([[_sentence(trouble)]])
     if has_clients:
@@ -102,24 +103,26 @@ def _print(said: Said, *, has_clients: bool) -> None:
 
 
 def _sentence(trouble: Trouble) -> str:
-    text = f"{trouble.resource}: {'was: ' if trouble.is_over else ''}{trouble.text}"
-    return f"{text}; what to do: {trouble.remedy}" if trouble.remedy else text
+    if trouble.is_over:
+        return f"{trouble.resource} works again; before that: {trouble.text}"
+    remedy = f"; what to do: {trouble.remedy}" if trouble.remedy else ""
+    return f"{trouble.resource}: {trouble.text}{remedy}"
 
 
 # On a terminal.
 
 
-def view(said: list[Said], *, has_clients: bool = False) -> "RenderableType":
-    """All daemons, one below the other."""
+def view(said: list[Said], width: int, *, has_clients: bool = False) -> "RenderableType":
+    """All daemons, one below the other, for a terminal of so many characters."""
     from rich.console import Group
 
     shown: list[RenderableType] = []
     for one in said:
-        shown += ["", *_one(one, has_clients=has_clients)]
+        shown += ["", *_one(one, width, has_clients=has_clients)]
     return Group(*shown[1:])
 
 
-def _one(said: Said, *, has_clients: bool) -> list["RenderableType"]:
+def _one(said: Said, width: int, *, has_clients: bool) -> list["RenderableType"]:
     if said.status is None:
         return [styled(said.reason, "bold red")]
     shown: list[RenderableType] = [styled(headline(said.address, said.status), "bold")]
@@ -128,7 +131,7 @@ def _one(said: Said, *, has_clients: bool) -> list["RenderableType"]:
     shown += [styled(warning, "bold red") for warning in warnings(said.status)]
     rows = resources(said.status)
     if rows:
-        columns = columns_of(rows, is_spare=True)
+        columns = columns_of(rows, width)
         cells = [[styled(column.cell(row) or "-", style_of(column, row)) for column in columns] for row in rows]
         shown.append(table([column.heading for column in columns], cells))
     else:
@@ -144,9 +147,9 @@ def _one(said: Said, *, has_clients: bool) -> list["RenderableType"]:
 def _told(trouble: Trouble) -> list["RenderableType"]:
     from rich.padding import Padding
 
-    line = styled("was " if trouble.is_over else "! ", "dim" if trouble.is_over else "bold red")
-    line.append_text(styled(trouble.resource, "bold")).append(": ").append_text(styled(trouble.text))
-    told: list[RenderableType] = [line]
-    if trouble.remedy and not trouble.is_over:
-        told.append(Padding(styled("what to do: ", "green").append_text(styled(trouble.remedy)), (0, 0, 0, 2)))
-    return told
+    if trouble.is_over:
+        return [styled(_sentence(trouble), "dim")]
+    line = styled(trouble.resource, "bold red").append(": ").append_text(styled(trouble.text))
+    if not trouble.remedy:
+        return [line]
+    return [line, Padding(styled("what to do: ", "green").append_text(styled(trouble.remedy)), (0, 0, 0, 2))]

@@ -88,11 +88,11 @@ def _live(watches: list[Watch], interval: float, *, has_clients: bool) -> None:
     from rich.live import Live
 
     out = console()
-    shown = view([one.said() for one in watches], has_clients=has_clients)
+    shown = view([one.said() for one in watches], out.width, has_clients=has_clients)
     with contextlib.suppress(KeyboardInterrupt), Live(shown, console=out, screen=True, auto_refresh=False) as live:
         while True:
             sleep(interval)
-            shown = view([one.said() for one in watches], has_clients=has_clients)
+            shown = view([one.said() for one in watches], out.width, has_clients=has_clients)
             live.update(shown, refresh=True)
     out.print(shown)
 
