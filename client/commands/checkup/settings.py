@@ -32,9 +32,9 @@ def variables(system: System) -> Findings:
         if name in VARIABLES:
             yield ok("environment", f"{name} is set" if name in _SECRET else f"{name}={value}")
             continue
-        near = closest(name, VARIABLES)
+        near = closest(name.removeprefix(_PREFIX), [known.removeprefix(_PREFIX) for known in VARIABLES])
         known = ", ".join(name for name in VARIABLES if name not in _LOCK)
-        remedy = f"write {near[0]}" if near else f"leave it out; known are {known}"
+        remedy = f"write {_PREFIX}{near[0]}" if near else f"leave it out; known are {known}"
         yield warning("environment", f"{name} means nothing to any program here", remedy)
     if "PYVISA_DAEMON_HOSTS" not in given:
         yield ok("environment", "PYVISA_DAEMON_HOSTS is not set: a daemon is looked for at 127.0.0.1:1340")
