@@ -13,7 +13,7 @@ import click
 
 from client.commands import survey
 from client.commands.overview import STATE_STYLES, holder, text_of
-from client.commands.terminal import REFUSED, console, is_rich, print_json, print_table, say, styled, table
+from client.commands.terminal import REFUSED, console, end, is_rich, print_json, print_table, say, styled, table
 from pyvisa_daemon import hosts, wire
 
 if TYPE_CHECKING:
@@ -99,9 +99,20 @@ def _row(name: str, address: hosts.Address, said: dict[str, object]) -> _Row:
 
 
 def _add_announced() -> None:
-    """To the hosts that are asked: those that are announced and not among them."""
-    found = import_module("client.discovery").list_daemons(timeout_s=_DISCOVER_TIME)
+    """To the hosts that are asked: those that are announced and not among them. Anybody on the network can announce
+    anything, so they are shown no token; who wants one is told of only."""
+    try:
+        found = import_module("client.discovery").list_daemons(timeout_s=_DISCOVER_TIME)
+    except (ImportError, OSError) as error:  # no zeroconf, or no network
+        end(REFUSED, str(error))
     known = {str(hosts.parse(entry)) for entry in hosts.tryIps}
-    hosts.tryIps += [one.address for one in found if one.address not in known]
+    for daemon in found:
+        if daemon.address in known:
+            continue
+        if daemon.needs_token:
+            say(f"{daemon.address} ({daemon.name}) has {daemon.resources} instruments and wants a token; with --host, or "
+                "in PYVISA_DAEMON_HOSTS, it is asked")  # fmt: skip
+        else:
+            hosts.tryIps.append(f"{daemon.address}?token_file={'&tls=1' if daemon.tls else ''}")
     if not found:
-        say("no daemon is announced on this network; daemons that listen on loopback only are not")
+        say("no daemon is announced on this network; those that listen on loopback only are not")

@@ -148,18 +148,50 @@ def test_watch_tells_the_age_of_its_figures_when_the_daemon_is_stopped(daemon: D
         watch.end()
 
 
+class Network:
+    """What `client.discovery` finds."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.announced: list[SimpleNamespace] = []
+        module = ModuleType("client.discovery")
+        module.list_daemons = lambda timeout_s: self.announced  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "client.discovery", module)
+
+    def announce(self, address: str, *, needs_token: bool = False, tls: bool = False) -> None:
+        row = {"name": "lab", "address": address, "version": "1", "resources": 5}
+        self.announced.append(SimpleNamespace(**row, needs_token=needs_token, tls=tls))
+
+
 def test_list_asks_announced_daemons_when_told_to_discover(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those beside the known ones, which are not asked twice."""
-    announced = ModuleType("client.discovery")
-    announced.list_daemons = lambda timeout_s: [SimpleNamespace(address=daemon.address)]  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "client.discovery", announced)
-    for known in (["127.0.0.1:9"], [daemon.address]):
-        client.tryIps = known
-        listed = instruments("list", "--discover")
-        assert listed.exit_code == 0
-        assert [line.split()[:2] for line in listed.stdout.splitlines()].count(
-            ["GPIB0::22::INSTR", daemon.address]
-        ) == 1
+    """Those beside the known ones, which are not asked twice. They are shown no token: anybody can announce anything."""
+    monkeypatch.setenv("PYVISA_DAEMON_TOKEN", "pvd_that_is_nobodys_business")
+    network = Network(monkeypatch)
+    network.announce(daemon.address)
+    client.tryIps = ["127.0.0.1:9?token_file="]
+    listed = instruments("list", "--discover")
+    assert listed.exit_code == 0
+    assert client.tryIps[1] == f"{daemon.address}?token_file="
+    listed_again = instruments("list", "--discover")
+    assert len(client.tryIps) == 2
+    for result in (listed, listed_again):
+        names = [line.split()[:2] for line in result.stdout.splitlines()]
+        assert names.count(["GPIB0::22::INSTR", daemon.address]) == 1
+
+
+def test_list_only_tells_of_announced_daemons_when_they_want_a_token(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are not connected to; and where nobody can listen, that is said."""
+    network = Network(monkeypatch)
+    network.announce("192.0.2.1:1340", needs_token=True)
+    client.tryIps = [daemon.address]
+    listed = instruments("list", "--discover")
+    assert (listed.exit_code, len(client.tryIps)) == (0, 1)
+    assert "192.0.2.1:1340 (lab) has 5 instruments and wants a token" in listed.stderr
+    network.announced = []
+    assert "no daemon is announced on this network" in instruments("list", "--discover").stderr
+    monkeypatch.setitem(sys.modules, "client.discovery", None)
+    assert instruments("list", "--discover").exit_code == 1
 
 
 @pytest.mark.parametrize("command", ["list", "status"])

@@ -58,7 +58,7 @@ def test_visit_asks_for_a_token_when_the_daemon_wants_one(
     for name in ("PYVISA_DAEMON_TOKEN", "PYVISA_DAEMON_TOKEN_FILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    daemon = daemon_factory("--demo", "--loopback", "token", "--tokens", str(tmp_path / "tokens.toml"))
+    daemon = daemon_factory("--demo", "--loopback", "token", "--token-file", str(tmp_path / "tokens.toml"))
     daemon.token = token
     visit = visits.visit(daemon.address)
     assert (visit.way, "wants a token" in visit.text) == (Way.TOKEN, True)
