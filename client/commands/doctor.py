@@ -120,9 +120,13 @@ def _show(findings: list[Finding]) -> None:
 
 def _print(findings: list[Finding]) -> None:
     for finding in findings:
-        remedy = f"; what to do: {finding.remedy}" if finding.remedy else ""
+        remedy = f"; {_remedy(finding)}" if finding.remedy else ""
         click.echo(f"{finding.level:<8} {plain(finding.subject)}: {plain(finding.text)}{plain(remedy)}")
     click.echo(_sum(findings))
+
+
+def _remedy(finding: Finding) -> str:
+    return finding.remedy if finding.level is Level.OK else f"what to do: {finding.remedy}"
 
 
 def _worst(findings: list[Finding]) -> Level:

@@ -57,7 +57,7 @@ def list_(is_discovering: bool, as_json: bool) -> None:
     if as_json:
         print_json([asdict(row) for row in rows])
     elif is_rich():
-        console().print(table(_HEADINGS, [_styled(row) for row in rows]))
+        console().print(table(_HEADINGS, [_styled(row) for row in rows], ["alias", "held by"]))
     else:
         print_table([row.cells() for row in rows])
     for reason in (one.reason for one in said if one.status is None):
@@ -110,8 +110,8 @@ def _add_announced() -> None:
         if daemon.address in known:
             continue
         if daemon.needs_token:
-            say(f"{daemon.address} ({daemon.name}) has {daemon.resources} instruments and wants a token; with --host, or "
-                "in PYVISA_DAEMON_HOSTS, it is asked")  # fmt: skip
+            has = f"{daemon.address} ({daemon.name}) has {daemon.resources} instruments and wants a token"
+            say(f"{has}; with --host, or in PYVISA_DAEMON_HOSTS, it is asked")
         else:
             hosts.tryIps.append(f"{daemon.address}?token_file={'&tls=1' if daemon.tls else ''}")
     if not found:

@@ -83,10 +83,7 @@ def _ending(error: Exception) -> tuple[int, str]:
     """The exit code, and the line: what went wrong, and what to do next."""
     match error:
         case Failure():
-            line = f"{error}{_remedy(error)}"
-            if error.status in NOT_FOUND:
-                line += (" See" if line.endswith("?") else "; see") + " `instruments list`"
-            return REFUSED, line
+            return REFUSED, _with_remedy(error)
         case VisaIOError():
             return REFUSED, str(error)
         case ConnectionError():
@@ -99,11 +96,20 @@ def _ending(error: Exception) -> tuple[int, str]:
     )
 
 
-def _remedy(failure: Failure) -> str:
-    """What people do about such an error, where the daemon has not said so already."""
-    row = ERRORS.get(failure.token)
-    remedy = str(getattr(row, "remedy", ""))
-    return f"; {remedy}" if remedy and remedy not in failure.text else ""
+def _with_remedy(failure: Failure) -> str:
+    """What went wrong, and what people do about it where the daemon has not said so already."""
+    line = str(failure)
+    remedy = str(getattr(ERRORS.get(failure.token), "remedy", ""))
+    if remedy and remedy.rstrip(".") not in line:
+        line = _sentence(line) + " " + remedy
+    if failure.status in NOT_FOUND and "instruments list" not in line:
+        line = _sentence(line) + " See `instruments list`."
+    return line
+
+
+def _sentence(line: str) -> str:
+    """With something at its end that ends it."""
+    return line if line.endswith((".", "?", "!")) else f"{line}."
 
 
 _EPILOG = """\b

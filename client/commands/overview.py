@@ -27,19 +27,26 @@ STATE_STYLES = {
     "offline": BAD,
     "broken": BAD,
     "wedged": BAD,
+    "changed": BAD,
 }
 
 
-#: Characters in which there is room for every column.
-ROOMY = 150
-
-
 class Column(NamedTuple):
-    """A heading, what stands under it for a resource (empty for nothing), and rich's style for that."""
+    """A heading, what stands under it for a resource (empty for nothing), and rich's style for that.
+
+    `rank`: where there is little room, those with the highest go first. `is_foldable`: it may go on below instead.
+    """
 
     heading: str
     cell: Callable[[Row], str]
     style: str = ""
+    rank: int = 0
+    is_foldable: bool = False
+
+    def width(self, rows: list[Row]) -> int:
+        """Characters that it needs."""
+        widest = max([len(self.cell(row)) for row in rows], default=0)
+        return max(len(self.heading), min(widest, FOLDED) if self.is_foldable else widest)
 
 
 class Trouble(NamedTuple):
@@ -138,17 +145,20 @@ def _latency(row: Row) -> str:
 COLUMNS = (
     Column("resource", lambda row: text_of(_at(row, "resource")), "bold"),
     Column("state", lambda row: text_of(_at(row, "state"))),
-    Column("alias", lambda row: ", ".join(map(text_of, _list(_at(row, "aliases")))), "cyan"),
-    Column("held by", holder, "yellow"),
-    Column("running", _running),
-    Column("queued", lambda row: number(_at(row, "queued"))),
-    Column("sessions", lambda row: number(_at(row, "sessions"))),
-    Column("per s", lambda row: number(_at(row, "rate_per_s"), 1)),
-    Column("p50/p99 ms", _latency),
-    Column("MB", lambda row: number(_at(row, "memory_mb"), 1)),
-    Column("restarts", lambda row: number(_at(row, "restarts"))),
-    Column("pid", lambda row: number(_at(row, "pid")), "dim"),
+    Column("alias", lambda row: ", ".join(map(text_of, _list(_at(row, "aliases")))), "cyan", 2, True),
+    Column("held by", holder, "yellow", 0, True),
+    Column("running", _running, "", 1, True),
+    Column("queued", lambda row: number(_at(row, "queued")), "", 4),
+    Column("sessions", lambda row: number(_at(row, "sessions")), "", 6),
+    Column("per s", lambda row: number(_at(row, "rate_per_s"), 1), "", 3),
+    Column("p50/p99 ms", _latency, "", 5),
+    Column("MB", lambda row: number(_at(row, "memory_mb"), 1), "", 8),
+    Column("restarts", lambda row: number(_at(row, "restarts")), "", 7),
+    Column("pid", lambda row: number(_at(row, "pid")), "dim", 9),
 )
+
+#: The narrowest that a foldable column becomes, and the blanks between two.
+FOLDED, GAP = 24, 2
 
 
 def resources(status: Row) -> list[Row]:
@@ -156,9 +166,18 @@ def resources(status: Row) -> list[Row]:
 
 
 def columns_of(rows: list[Row], width: int) -> list[Column]:
-    """In so many characters: all of them, or only those in which something is shown now. In the live display columns
-    come and go for that, but lines that go on below are worse."""
-    return [column for column in COLUMNS if width >= ROOMY or any(column.cell(row) for row in rows)]
+    """Those that a terminal of so many characters has room for: what shows nothing goes first, then by rank."""
+    columns = list(COLUMNS)
+
+    def goes_next(column: Column) -> tuple[bool, int]:
+        return not any(column.cell(row) for row in rows), column.rank
+
+    while sum(column.width(rows) + GAP for column in columns) - GAP > width:
+        column = max((column for column in columns if column.rank), key=goes_next, default=None)
+        if column is None:
+            break
+        columns.remove(column)
+    return columns
 
 
 def style_of(column: Column, row: Row) -> str:
@@ -201,7 +220,7 @@ def particulars(status: Row) -> str:
         f"version {text_of(status.get('version'))}",
         f"pid {text_of(status.get('pid'))}",
         f"up {duration(status.get('uptime_s'))}",
-        _counted(status.get("clients"), "client"),
+        counted(status.get("clients"), "client"),
     ]
     if rate := number(status.get("rate_per_s"), 1):
         parts.append(f"{rate} commands/s")
@@ -212,7 +231,7 @@ def particulars(status: Row) -> str:
     return ", ".join(parts)
 
 
-def _counted(count: object, what: str) -> str:
+def counted(count: object, what: str) -> str:
     return f"{number(count)} {what}" + ("" if count == 1 else "s")
 
 

@@ -133,14 +133,15 @@ def _one(said: Said, width: int, *, has_clients: bool) -> list["RenderableType"]
     if rows:
         columns = columns_of(rows, width)
         cells = [[styled(column.cell(row) or "-", style_of(column, row)) for column in columns] for row in rows]
-        shown.append(table([column.heading for column in columns], cells))
+        foldable = [column.heading for column in columns if column.is_foldable]
+        shown.append(table([column.heading for column in columns], cells, foldable))
     else:
         shown.append(styled("no instrument is open; `instruments list` shows what there is", "dim"))
     for trouble in troubles(said.status):
         shown += _told(trouble)
     if has_clients:
         headings, *clients = client_rows(said.status)
-        shown += ["", table(headings, [list(map(styled, row)) for row in clients])]
+        shown += ["", table(headings, [list(map(styled, row)) for row in clients], ["open"])]
     return shown
 
 

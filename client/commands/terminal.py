@@ -8,6 +8,7 @@ imported when it is used first, so it costs nothing in a pipe.
 import json
 import os
 import sys
+from collections.abc import Collection
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -69,13 +70,13 @@ def styled(value: object, style: str = "") -> "Text":
     return Text(plain(value), style)
 
 
-def table(headings: list[str], rows: list[list["Text"]]) -> "Table":
-    """Columns under headings, without lines; what is too long for its column goes on below."""
+def table(headings: list[str], rows: list[list["Text"]], foldable: Collection[str] = ()) -> "Table":
+    """Columns under headings, without lines. Where there is little room, `foldable` columns go on below."""
     from rich.table import Table
 
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for heading in headings:
-        made.add_column(heading, overflow="fold")
+        made.add_column(heading, overflow="fold", no_wrap=heading not in foldable)
     for row in rows:
         made.add_row(*row)
     return made

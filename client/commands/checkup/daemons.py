@@ -5,7 +5,7 @@ Pure.
 
 from client.commands.checkup.facts import System, Visit, Way
 from client.commands.checkup.findings import Finding, Findings, Level, ok, problem, warning
-from client.commands.overview import particulars, troubles
+from client.commands.overview import counted, particulars, troubles
 from client.commands.overview import warnings as said_of_itself
 
 #: Before this the clock cannot be right: this program is younger.
@@ -98,7 +98,7 @@ def instruments(system: System) -> Findings:
                 "run `instruments doctor` on its machine, where it sees why",
             )
         elif visit.instruments:
-            yield ok(visit.entry, f"{len(visit.instruments)} instruments: {', '.join(visit.instruments)}")
+            yield ok(visit.entry, f"{counted(len(visit.instruments), 'instrument')}: {', '.join(visit.instruments)}")
         else:
             yield warning(
                 visit.entry,

@@ -3,7 +3,8 @@
 import pytest
 
 from client.commands import overview
-from client.commands.overview import COLUMNS, ROOMY, duration, headline, holder, troubles
+from client.commands.overview import COLUMNS, duration, headline, holder, troubles
+from front_proc.lifecycle import State
 
 ROW = {
     "resource": "GPIB0::22::INSTR",
@@ -87,11 +88,25 @@ def test_holder_says_who_and_why_when_others_are_kept_out(row: dict, said: str) 
     assert holder(row) == said
 
 
-def test_columns_without_anything_are_left_out_when_there_is_little_room() -> None:
-    """They come back when there is something to show."""
-    narrow = [column.heading for column in overview.columns_of([OLD], ROOMY - 1)]
-    assert narrow == ["resource", "state", "queued", "sessions", "restarts", "pid"]
-    assert overview.columns_of([OLD], ROOMY) == list(COLUMNS)
+def test_every_state_has_its_colour() -> None:
+    """One without would be shown as if nothing were the matter, and its trouble as if it were not over."""
+    assert set(map(str, State)) <= overview.STATE_STYLES.keys()
+
+
+@pytest.mark.parametrize(
+    ("width", "gone"),
+    [
+        (200, set()),
+        (90, {"pid", "MB", "restarts", "sessions", "p50/p99 ms"}),
+        (60, {"alias", "queued", "sessions", "per s", "p50/p99 ms", "restarts", "pid", "MB"}),
+        (10, {"alias", "running", "queued", "sessions", "per s", "p50/p99 ms", "restarts", "pid", "MB"}),
+    ],
+)
+def test_columns_go_by_rank_when_there_is_little_room(width: int, gone: set[str]) -> None:
+    """What shows nothing goes first; who has the instrument, and its state, never."""
+    left = overview.columns_of([ROW], width)
+    assert {column.heading for column in COLUMNS} - {column.heading for column in left} == gone
+    assert left == [column for column in COLUMNS if column in left]
 
 
 def test_troubles_begin_with_what_does_not_work_when_some_is_over() -> None:

@@ -163,7 +163,7 @@ class Network:
 
 
 def test_list_asks_announced_daemons_when_told_to_discover(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those beside the known ones, which are not asked twice. They are shown no token: anybody can announce anything."""
+    """Those beside the known ones, which are not asked twice. They see no token: anybody can announce anything."""
     monkeypatch.setenv("PYVISA_DAEMON_TOKEN", "pvd_that_is_nobodys_business")
     network = Network(monkeypatch)
     network.announce(daemon.address)

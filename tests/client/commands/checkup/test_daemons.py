@@ -55,7 +55,7 @@ def test_version_is_a_warning_when_it_is_another() -> None:
 @pytest.mark.parametrize(
     ("visit", "level", "text"),
     [
-        (THERE, "ok", "1 instruments: GPIB0::22::INSTR"),
+        (THERE, "ok", "1 instrument: GPIB0::22::INSTR"),
         (Visit("labpc:1340"), "warning", "the daemon finds no instrument"),
         (Visit("labpc:1340", instruments=None, text="too slow"), "warning", "could not list its instruments: too slow"),
     ],
