@@ -7,6 +7,7 @@ status, which is asked meanwhile and costs nothing.
 import sys
 from dataclasses import asdict, dataclass
 from importlib import import_module
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import click
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 _LIST_LIMIT = 30.0  # seconds: a daemon asks every interface, some by broadcast
 _DISCOVER_TIME = 2.0  # seconds: who is there has answered by then
-
-_HEADINGS = ["resource", "host", "alias", "state", "held by"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def list_(is_discovering: bool, as_json: bool) -> None:
     if as_json:
         print_json([asdict(row) for row in rows])
     elif is_rich():
-        console().print(table(_HEADINGS, [_styled(row) for row in rows], ["alias", "held by"]))
+        _show(rows)
     else:
         print_table([row.cells() for row in rows])
     for reason in (one.reason for one in said if one.status is None):
@@ -68,9 +67,22 @@ def list_(is_discovering: bool, as_json: bool) -> None:
         sys.exit(REFUSED)
 
 
+def _show(rows: list[_Row]) -> None:
+    """On a terminal: each daemon's under its address, for which there is no room on every line."""
+    out = console()
+    for host, theirs in groupby(rows, key=lambda row: row.host):
+        out.print(styled(f"at {host}", "bold"))
+        out.print(table(["resource", "alias", "state", "held by"], [_styled(row) for row in theirs], ["held by"]))
+
+
 def _styled(row: _Row) -> list["Text"]:
-    styles = ("bold", "", "cyan", STATE_STYLES.get(row.state, "dim"), "yellow")
-    return [styled(cell, style) for cell, style in zip(row.cells(), styles, strict=True)]
+    resource, _, alias, state, holder = row.cells()
+    return [
+        styled(resource, "bold"),
+        styled(alias, "cyan"),
+        styled(state, STATE_STYLES.get(state, "dim")),
+        styled(holder, "yellow"),
+    ]
 
 
 def _rows(statuses: dict[str, survey.Status]) -> tuple[list[_Row], list[str]]:
