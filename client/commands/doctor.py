@@ -91,7 +91,7 @@ def _patience(*, is_shown: bool) -> Iterator[None]:
     if not is_shown:
         yield
         return
-    with console().status("looking at this machine and the daemons ..."):
+    with console().status("looking at this machine and the daemons ...", spinner="line"):
         yield
 
 

@@ -28,11 +28,14 @@ INTERRUPTED = 130
 
 
 def plain(value: object) -> str:
-    """A value as text on one line, in which nothing is left that a terminal would obey."""
+    """A value as text on one line, in which nothing is left that a terminal would obey, or that stdout cannot say."""
     text = value if isinstance(value, str) else json.dumps(value)
-    if text.isprintable():
+    if not text.isprintable():
+        text = "".join(letter if letter.isprintable() else _escaped(letter) for letter in text)
+    if text.isascii():
         return text
-    return "".join(letter if letter.isprintable() else _escaped(letter) for letter in text)
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _escaped(letter: str) -> str:

@@ -1,6 +1,10 @@
 """`instruments`, as a person types it: lines, exit codes, and one line of what is wrong."""
 
+import io
 import json
+import signal
+import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
@@ -170,6 +174,38 @@ def test_help_has_examples_when_asked() -> None:
     assert result.exit_code == 0
     assert "instruments query TCPIP::192.168.1.189::INSTR '*IDN?'" in result.stdout
     assert "Exit codes: 0 done" in result.stdout
+
+
+def test_table_is_printed_when_stdout_cannot_say_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipe on Windows has a code page of its own, and a reason may have any letter."""
+    stream = io.TextIOWrapper(io.BytesIO(), "cp1252", newline="\n")
+    monkeypatch.setattr(sys, "stdout", stream)
+    terminal.print_table([["10 k\u03a9", "\u00b5"]])
+    stream.flush()
+    assert stream.buffer.getvalue() == b"10 k\\u03a9  \xb5\n"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("module", ["main", "listing", "status", "watching", "doctor"])
+def test_module_loads_nothing_heavy_when_imported(module: str) -> None:
+    """rich waits for a terminal; what only the daemon needs is never loaded."""
+    program = f"import sys, client.commands.{module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert not set(said.stdout.split()) & {"rich", "zeroconf", "structlog", "psutil", "front_proc", "pyvisa_py", "usb"}
+
+
+def test_ctrl_c_ends_a_command_when_it_waits() -> None:
+    """With the exit code that shells give it, and nothing to read."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        program = "from client.commands.main import main; main()"
+        host = f"127.0.0.1:{silent.getsockname()[1]}"
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, "--host", host, "status"], stderr=subprocess.PIPE, text=True
+        )
+        with process, silent.accept()[0]:  # and say nothing
+            process.send_signal(signal.SIGINT)
+            assert process.stderr is not None
+            assert process.stderr.read() == ""
+        assert process.returncode == terminal.INTERRUPTED
 
 
 def test_table_and_errors_show_what_a_terminal_would_obey(capsys: pytest.CaptureFixture[str]) -> None:
