@@ -26,6 +26,17 @@ if sys.platform != "win32":
 COMMAND = [sys.executable, "-c", "from client.commands.main import main; main()"]
 
 
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """One with the demo bench for all tests here."""
+    daemon = Daemon(tmp_path_factory.mktemp("bench") / "run", "--demo")
+    yield daemon
+    try:
+        daemon.end()
+    finally:
+        daemon.kill()
+
+
 @contextlib.contextmanager
 def started(*arguments: str, hosts: str, **options: object) -> Iterator[subprocess.Popen[str]]:
     """`instruments` in a process of its own, ended afterwards."""
