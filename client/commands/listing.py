@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from client.commands import survey
-from client.commands.overview import STATE_STYLES, holder, text_of
+from client.commands.overview import STATE_STYLES, aliases_of, holder, resources, text_of
 from client.commands.terminal import REFUSED, console, end, is_rich, print_json, print_table, say, styled, table
 from pyvisa_daemon import hosts, wire
 
@@ -101,13 +101,11 @@ def _rows(statuses: dict[str, survey.Status]) -> tuple[list[_Row], list[str]]:
 
 
 def _opened(status: survey.Status) -> dict[str, dict[str, object]]:
-    return {str(row.get("resource")): row for row in status.get("resources", []) if isinstance(row, dict)}
+    return {text_of(row.get("resource")): row for row in resources(status)}
 
 
 def _row(name: str, address: hosts.Address, said: dict[str, object]) -> _Row:
-    aliases = said.get("aliases")
-    shown = [str(alias) for alias in aliases] if isinstance(aliases, list) else []
-    return _Row(name, str(address), shown, text_of(said.get("state")), holder(said))
+    return _Row(name, str(address), aliases_of(said), text_of(said.get("state")), holder(said))
 
 
 def _add_announced() -> None:

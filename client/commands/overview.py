@@ -121,6 +121,10 @@ def holder(row: Row) -> str:
     return f"{_who(hold)} (answer not read yet{_since(hold)})" if hold else ""
 
 
+def aliases_of(row: Row) -> list[str]:
+    return list(map(text_of, _list(_at(row, "aliases"))))
+
+
 def _with_reason(holder: object) -> str:
     reason = text_of(_at(holder, "reason"))
     return f"{_who(holder)} ({reason})" if reason else _who(holder)
@@ -145,7 +149,7 @@ def _latency(row: Row) -> str:
 COLUMNS = (
     Column("resource", lambda row: text_of(_at(row, "resource")), "bold"),
     Column("state", lambda row: text_of(_at(row, "state"))),
-    Column("alias", lambda row: ", ".join(map(text_of, _list(_at(row, "aliases")))), "cyan", 2, True),
+    Column("alias", lambda row: ", ".join(aliases_of(row)), "cyan", 2, True),
     Column("held by", holder, "yellow", 0, True),
     Column("running", _running, "", 1, True),
     Column("queued", lambda row: number(_at(row, "queued")), "", 4),

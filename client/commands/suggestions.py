@@ -7,6 +7,7 @@ import difflib
 from collections.abc import Iterable
 
 from client.commands import survey
+from client.commands.overview import aliases_of, resources, text_of
 from pyvisa_daemon import hosts, wire
 from pyvisa_daemon.errors import Failure
 
@@ -47,6 +48,6 @@ def _names() -> set[str]:
         if reply is not None and isinstance(reply.value, list):
             names.update(map(str, reply.value))
     for said in survey.statuses():
-        for row in (said.status or {}).get("resources", []):
-            names.update([str(row.get("resource")), *map(str, row.get("aliases") or [])])
+        for row in resources(said.status or {}):
+            names.update([text_of(row.get("resource")), *aliases_of(row)])
     return names

@@ -3,8 +3,9 @@
 Runs in the user's process; a thread for each host, so one that is switched off keeps nobody waiting.
 """
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -28,30 +29,26 @@ class Said:
     reason: str = ""
 
 
-def status_of(socket: TCPVisaSocket) -> Status:
-    """Raises ConnectionError for an answer that is no status."""
+@contextlib.contextmanager
+def connected(address: hosts.Address) -> Iterator[TCPVisaSocket]:
+    """A connection to the daemon there. Raises Failure; ConnectionError, too for what answers and is none."""
     try:
-        return socket.status()
-    except ValueError as error:  # no JSON
-        raise ConnectionError(f"{socket.address} answers, and not as an instrument daemon does: {error}") from error
+        with TCPVisaSocket(address) as socket:
+            yield socket
+    except (ValueError, TypeError) as error:  # no JSON, or not such as was asked for
+        raise ConnectionError(f"what listens at {address} answers as no instrument daemon does: {error}") from error
 
 
 def statuses() -> list[Said]:
     """Of all known hosts, in their order; after LIMIT, without those that did not answer by then."""
-    return ask_all(status_of)
-
-
-def ask_all(ask: Callable[[TCPVisaSocket], Status]) -> list[Said]:
-    """What `ask` gets of each known host."""
     addresses = list(map(hosts.parse, hosts.tryIps))
-    came: dict[int, Said] = {}
+    came: dict[int, Said | Exception] = {}
 
     def visit(place: int, address: hosts.Address) -> None:
         try:
-            with TCPVisaSocket(address) as socket:
-                came[place] = Said(address, ask(socket))
-        except (ConnectionError, Failure) as error:
-            came[place] = Said(address, None, str(error))
+            came[place] = _asked(address)
+        except Exception as error:  # whatever it is, it is raised below
+            came[place] = error
 
     began = monotonic()
     threads = [threading.Thread(target=visit, args=row, daemon=True) for row in enumerate(addresses)]
@@ -61,9 +58,19 @@ def ask_all(ask: Callable[[TCPVisaSocket], Status]) -> list[Said]:
     for place, (address, thread) in enumerate(zip(addresses, threads, strict=True)):
         limit = LIMIT + (hosts.VERDICT_TIME if credentials.is_there(address.options) else 0.0)
         thread.join(max(0.0, began + limit - monotonic()))
-        silence = Said(address, None, f"{address} did not answer within {limit:.0f} s")
-        said.append(came.get(place, silence))
+        one = came.get(place, Said(address, None, f"{address} did not answer within {limit:.0f} s"))
+        if isinstance(one, Exception):
+            raise one
+        said.append(one)
     return said
+
+
+def _asked(address: hosts.Address) -> Said:
+    try:
+        with connected(address) as socket:
+            return Said(address, socket.status())
+    except (ConnectionError, Failure) as error:
+        return Said(address, None, str(error))
 
 
 def refuse_if_none(said: list[Said]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from time import monotonic, sleep
 
 from client.commands.status import show, view
-from client.commands.survey import Said, status_of
+from client.commands.survey import Said, connected
 from client.commands.terminal import console, is_rich, print_table
 from client.text_socket import TCPVisaSocket
 from pyvisa_daemon import hosts
@@ -48,16 +48,16 @@ class Watch:
     def _run(self, address: hosts.Address) -> None:
         while not self._is_over.is_set():
             try:
-                with TCPVisaSocket(address) as socket:
+                with connected(address) as socket:
                     self._ask(socket)
             except (ConnectionError, Failure) as error:
                 self._note(Said(address, None, str(error)))
                 self._is_over.wait(self._interval)
 
     def _ask(self, socket: TCPVisaSocket) -> None:
-        """Until the end. Raises ConnectionError, Failure."""
+        """Until the end. Raises what TCPVisaSocket does."""
         while not self._is_over.is_set():
-            self._note(Said(socket.address, status_of(socket)))
+            self._note(Said(socket.address, socket.status()))
             self._is_over.wait(self._interval)
 
     def _note(self, said: Said) -> None:

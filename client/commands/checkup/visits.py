@@ -8,14 +8,13 @@ import errno
 import ipaddress
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from time import monotonic
 
 from client.commands.checkup.facts import Visit, Way
-from client.commands.survey import status_of
-from client.text_socket import TCPVisaSocket
+from client.commands.survey import connected
 from pyvisa_daemon import hosts, wire
 from pyvisa_daemon.credentials import CredentialError
 from pyvisa_daemon.errors import Failure
@@ -32,10 +31,13 @@ _UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHO
 
 def visit_all(entries: Sequence[str], limit: float = LIMIT) -> tuple[Visit, ...]:
     """In their order."""
-    came: dict[int, Visit] = {}
+    came: dict[int, Visit | Exception] = {}
 
     def go(place: int, entry: str) -> None:
-        came[place] = visit(entry)
+        try:
+            came[place] = visit(entry)
+        except Exception as error:  # whatever it is, it is raised below
+            came[place] = error
 
     deadline = monotonic() + limit
     threads = [threading.Thread(target=go, args=row, daemon=True) for row in enumerate(entries)]
@@ -43,8 +45,14 @@ def visit_all(entries: Sequence[str], limit: float = LIMIT) -> tuple[Visit, ...]
         thread.start()
     for thread in threads:
         thread.join(max(0.0, deadline - monotonic()))
-    silent = f"nothing within {limit:.0f} s"
-    return tuple(came.get(place, Visit(_shown(entry), Way.SILENT, silent)) for place, entry in enumerate(entries))
+    return tuple(_come(came, place, entry, limit) for place, entry in enumerate(entries))
+
+
+def _come(came: Mapping[int, Visit | Exception], place: int, entry: str, limit: float) -> Visit:
+    one = came.get(place, Visit(_shown(entry), Way.SILENT, f"nothing within {limit:.0f} s"))
+    if isinstance(one, Exception):
+        raise one
+    return one
 
 
 def _shown(entry: str) -> str:
@@ -81,8 +89,8 @@ def _way(error: Exception) -> Way:
 def _ask(address: hosts.Address, there: Visit) -> Visit:
     """How it is first, then what it has: that may take long."""
     try:
-        with TCPVisaSocket(address) as connection:
-            there = replace(there, status=status_of(connection))
+        with connected(address) as connection:
+            there = replace(there, status=connection.status())
         channel = hosts.connect(address)
     except (hosts.RefusedError, CredentialError) as error:
         return replace(there, way=Way.TOKEN, text=str(error))

@@ -5,8 +5,10 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -14,6 +16,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 import client
+from client.commands import doctor
 from client.commands.watching import Watch
 from pyvisa_daemon import hosts
 from tests.client.commands.test_commands import instruments
@@ -157,6 +160,42 @@ def test_watch_tells_the_age_of_its_figures_when_the_daemon_is_stopped(daemon: D
     finally:
         os.kill(daemon.pid, signal.SIGCONT)
         watch.end()
+
+
+@contextlib.contextmanager
+def imposter(answer: bytes) -> Iterator[str]:
+    """What listens and says the same to everybody and everything: its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    threading.Thread(target=reply, args=(listening.accept()[0],), daemon=True).start()
+
+        def reply(connection: socket.socket) -> None:
+            with contextlib.suppress(OSError), connection:
+                while connection.recv(4096):
+                    connection.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    "answer", [b"ok what?\n", b"ok 5\n", b"ok [1]\n", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\xff\n"]
+)
+@pytest.mark.parametrize("command", ["list", "status", "doctor"])
+def test_command_ends_in_lines_when_what_listens_is_no_daemon(
+    answer: bytes, command: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """No traceback, not even of a thread."""
+    monkeypatch.setattr(doctor, "search", lambda backends: None)
+    with imposter(answer) as address:
+        client.tryIps = [address]
+        result = instruments(command)
+    assert result.exit_code == (1 if command == "doctor" else 3)
+    assert address in result.output
+    assert "Traceback" not in result.output + capfd.readouterr().err
 
 
 class Network:
