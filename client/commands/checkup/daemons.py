@@ -45,7 +45,7 @@ def reachable(system: System) -> Findings:
         if visit.way is Way.THERE:
             told = particulars(dict(visit.status))
             yield ok(visit.entry, f"{told}; connected in {visit.connected_ms:.1f} ms")
-        elif visit.way in (Way.ENTRY, Way.TOKEN, Way.DAEMON):
+        elif visit.way in _COMMON:
             yield _with_own_remedy(level, visit)
         else:
             means, remedy = _HERE if visit.is_loopback and visit.way is Way.REFUSED else _WAYS[visit.way]
@@ -58,6 +58,10 @@ def reachable(system: System) -> Findings:
 _COMMON = {
     Way.ENTRY: "write host or host:port, several separated by commas",
     Way.TOKEN: "`instruments token NAME` on the daemon's machine makes a token; put it into a file for you only",
+    Way.TLS: (
+        "copy the daemon's certificate here and name it, with ?ca_file=FILE or in PYVISA_DAEMON_CA_FILE; give its TLS "
+        "port, or ?tls=0 for the plain one"
+    ),
     Way.DAEMON: "see what listens there: it should be an instrument daemon, of a version like this one's",
 }
 

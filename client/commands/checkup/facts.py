@@ -59,6 +59,7 @@ class Way(StrEnum):
     SILENT = "silent"  # nothing answers
     UNREACHABLE = "unreachable"  # no way leads there
     TOKEN = "token"  # noqa: S105 - it does not let us in
+    TLS = "tls"  # no connection in TLS, or none that is trusted
     DAEMON = "daemon"  # something listens, and there is no talking to it
     THERE = "there"
 

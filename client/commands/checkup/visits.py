@@ -95,7 +95,8 @@ def _ask(address: hosts.Address, there: Visit) -> Visit:
     except (hosts.RefusedError, CredentialError) as error:
         return replace(there, way=Way.TOKEN, text=str(error))
     except (ConnectionError, Failure) as error:
-        return replace(there, way=Way.DAEMON, text=str(error))
+        is_of_tls = address.is_tls and ("certificate" in str(error) or "TLS" in str(error))
+        return replace(there, way=Way.TLS if is_of_tls else Way.DAEMON, text=str(error))
     with contextlib.closing(channel):
         try:
             reply = channel.wait(channel.start(wire.ListResources), _LIST_LIMIT)

@@ -26,6 +26,7 @@ THERE = Visit("labpc:1340", status=STATUS, instruments=("GPIB0::22::INSTR",))
         (Visit("a:b", Way.ENTRY, "'a:b' names no daemon"), "'a:b' names no daemon", "write host or host:port"),
         (Visit("labpc:1340", Way.TOKEN, "it wants a token: put one there"), "it wants a token", "put one there"),
         (Visit("labpc:1340", Way.TOKEN, "no"), "no", "`instruments token NAME`"),
+        (Visit("labpc:1341", Way.TLS, "its certificate is not accepted"), "its certificate", "copy the daemon's cert"),
         (Visit("labpc:22", Way.DAEMON, "it hung up"), "it hung up", "see what listens there"),
     ],
 )  # fmt: skip

@@ -41,6 +41,20 @@ def test_visit_is_of_no_daemon_when_something_else_listens() -> None:
     assert visit.text
 
 
+def test_visit_is_of_tls_when_the_certificate_is_not_known(
+    daemon_factory: Callable[..., Daemon], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Named, it is; and the plain port speaks no TLS."""
+    monkeypatch.delenv("PYVISA_DAEMON_CA_FILE", raising=False)
+    daemon = daemon_factory("--demo", "--tls-port", "0")
+    assert daemon.tls is not None
+    entry = f"localhost:{daemon.tls['port']}?tls=1"
+    visit, plain = visits.visit_all([entry, f"localhost:{daemon.port}?tls=1"])
+    assert (visit.way, "certificate is not accepted" in visit.text) == (Way.TLS, True)
+    assert plain.way is Way.TLS
+    assert visits.visit(f"{entry}&ca_file={daemon.tls['certificate']}").way is Way.THERE
+
+
 def test_visit_ends_when_its_time_is_over() -> None:
     """Something that accepts and never speaks; nothing of the entry's options is repeated."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
