@@ -58,7 +58,10 @@ class TCPVisaSocket:
         self._names: set[str] = set()
         self._may_have_lock = False
         self._process = os.getpid()
-        self.hello("/".join(filter(None, hosts.introduction())).replace(" ", "_"))
+        with contextlib.ExitStack() as unless_greeted:
+            unless_greeted.callback(self._connection.close)
+            self.hello("/".join(filter(None, hosts.introduction())).replace(" ", "_"))
+            unless_greeted.pop_all()
 
     def __enter__(self) -> Self:
         return self

@@ -26,6 +26,8 @@ import msgspec  # noqa: E402 - our own packages are found by the line above
 import performance_tables  # noqa: E402 - so is this
 import visa_functions  # noqa: E402 - so is this
 
+from client.commands import overview  # noqa: E402
+from client.commands.checkup import settings as client_settings  # noqa: E402
 from demo_bench import faults as simulated_faults  # noqa: E402
 from demo_bench import schedule  # noqa: E402
 from front_proc import (  # noqa: E402
@@ -358,6 +360,17 @@ def fault_keys() -> Callable[[str], str]:
     return table(("key", "default", "accepted", "meaning"), rows)
 
 
+# The `instruments` command.
+
+
+def status_columns() -> Callable[[str], str]:
+    return table(("column", "what it says"), [(code(column.heading), None) for column in overview.COLUMNS])
+
+
+def client_variables() -> Callable[[str], str]:
+    return table(("variable", "what it says"), [(code(name), use) for name, use in client_settings.VARIABLES.items()])
+
+
 # Limits and deadlines.
 
 
@@ -401,6 +414,8 @@ TABLES: dict[str, Callable[[], Callable[[str], str]]] = {
     "guarded-functions": guarded_functions,
     "fault-kinds": fault_kinds,
     "fault-keys": fault_keys,
+    "status-columns": status_columns,
+    "client-variables": client_variables,
     "functions-passed": passed_functions,
     "functions-own": own_functions,
     "functions-local": local_functions,

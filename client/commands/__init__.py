@@ -7,8 +7,11 @@ Reading tour:
     terminal    exit codes; lines and tables, in which nothing is left that a terminal would obey
     reach       an instrument at the daemon that has it
     terms       how it is spoken to: the options of all who do
+    survey      all known daemons, asked at the same time
+    suggestions did you mean ...?
     listing     `list`: what is there
-    status      `status`: how it is
+    status      `status`: how it is, over overview, a status in words, and watching, the live display
+    doctor      `doctor`: what is wrong, over the room checkup
     asking      `query`, `write` and `read`
     capture     `capture`, over capture_files
     shell       `shell`, over shell_words and shell_prompt

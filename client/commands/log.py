@@ -19,14 +19,12 @@ from client.commands.log_files import LOOK_TIME, Followed, lines
 from client.commands.log_reading import Output, Reading, Source, log_here, unreadable
 from client.commands.log_records import Filter, moment
 from client.commands.log_verification import Verification
+from client.commands.terminal import INTERRUPTED
 from pyvisa_daemon.audit_chain import KEY_SIZE
 
 #: Bytes from which on a progress display is worth its line, and between its steps.
 _LONG = 1 << 25
 _STEP = 1 << 20
-
-#: The exit code of what Ctrl-C has ended, as shells have it.
-_INTERRUPTED = 130
 
 #: Records that `--follow` begins with if nothing is said.
 _BEGIN_WITH = 10
@@ -163,7 +161,7 @@ def verify(files: tuple[Path, ...], key_file: Path | None, heads: tuple[str, ...
         key = b"" if key_file is None else _key_in(key_file)
         verification = _verified(files, Verification(key, [head.lower() for head in heads]))
     except KeyboardInterrupt:
-        sys.exit(_INTERRUPTED)  # click's own is 1, which would say that it is not sound
+        sys.exit(INTERRUPTED)  # click's own is 1, which would say that it is not sound
     except OSError as error:
         raise click.UsageError(unreadable(error)) from error
     findings = verification.end()

@@ -18,7 +18,7 @@ from pyvisa_daemon.errors import NOT_FOUND, Failure
 def reach(resource: str, enter: Callable[[TCPVisaSocket, str], str] = TCPVisaSocket.enter) -> tuple[TCPVisaSocket, str]:
     """A connection to the daemon that has it or can reach it, where it is open now; its canonical name.
 
-    `enter` opens it. Raises Failure, ConnectionError.
+    `enter` opens it. Raises Failure, which for a name that nobody has says what is called like it; ConnectionError.
     """
     addresses = some_host_for(resource)
     for address in addresses:
@@ -27,9 +27,13 @@ def reach(resource: str, enter: Callable[[TCPVisaSocket, str], str] = TCPVisaSoc
             try:
                 name = enter(socket, resource)
             except Failure as failure:
-                if failure.status in NOT_FOUND and address != addresses[-1]:
+                if failure.status not in NOT_FOUND:
+                    raise
+                if address != addresses[-1]:
                     continue
-                raise
+                from client.commands.suggestions import with_suggestion
+
+                raise with_suggestion(failure, resource) from failure
             unless_opened.pop_all()
             return socket, name
     raise AssertionError("the last address raises")
