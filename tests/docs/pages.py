@@ -18,6 +18,18 @@ RESERVE = ROOT / "docs" / "how-to" / "reserve-an-instrument.md"
 #: As are these; `test_guard_an_instrument` does.
 GUARD_AN_INSTRUMENT = ROOT / "docs" / "how-to" / "guard-an-instrument.md"
 
+#: Each of these is done from top to bottom by `test_walks`.
+WALKED = [
+    ROOT / "docs" / name
+    for name in (
+        "tutorial.md",
+        "how-to/gpib-rack.md",
+        "how-to/migrate-from-the-original.md",
+        "how-to/migrate-from-pyvisa-proxy.md",
+        "how-to/other-languages.md",
+    )
+]
+
 _FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -35,7 +47,7 @@ def name_of(page: Path) -> str:
 def examples(language: str, page: Path | None = None) -> list[Example]:
     """The fenced blocks in `language`, of one page or of all that have no test file of their own."""
     found = []
-    own = (SIMULATE_FAULTS, SAFE_STATE, RESERVE, GUARD_AN_INSTRUMENT)
+    own = (SIMULATE_FAULTS, SAFE_STATE, RESERVE, GUARD_AN_INSTRUMENT, *WALKED)
     for path in [path for path in PAGES if path not in own] if page is None else [page]:
         text = path.read_text("utf-8")
         for match in _FENCED.finditer(text):
