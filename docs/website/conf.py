@@ -14,12 +14,16 @@ language = "en"
 
 extensions = ["myst_parser", "sphinx_copybutton"]
 myst_heading_anchors = 4  # headings have the names that a forge gives them
-suppress_warnings = ["myst.header"]  # a page may begin with a heading below the first
+suppress_warnings = [
+    "myst.header",  # a page may begin with a heading below the first
+    "misc.highlighting_failure",  # Pygments does not know all of Tcl; the block is shown without colours then
+]
 
 html_theme = "furo"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_copy_source = False
+html_use_index = False
 html_show_copyright = False
 html_theme_options = {"navigation_with_keys": True}
 highlight_language = "none"

@@ -23,6 +23,8 @@ WALKED = [
     ROOT / "docs" / name
     for name in (
         "tutorial.md",
+        "how-to/raspberry-pi.md",
+        "how-to/container.md",
         "how-to/gpib-rack.md",
         "how-to/migrate-from-the-original.md",
         "how-to/migrate-from-pyvisa-proxy.md",
