@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import click
 
 #: Characters of a line of help.
-_WIDTH = 100
+_WIDTH = 86
 
 
 def main() -> click.Group:

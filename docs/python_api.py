@@ -15,7 +15,7 @@ from typing import Any
 import client
 
 #: Characters of a line with a signature.
-_WIDTH = 100
+_WIDTH = 86
 
 QUOTE = "'"
 

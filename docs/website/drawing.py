@@ -8,7 +8,7 @@ import re
 from html import escape
 
 _ARROW = re.compile(r"^ +(\S+) --> (\S+?)(?:: (.+))?$", re.MULTILINE)
-_LANE, _LINE, _TOP, _HEAD = 96, 24, 40, 6
+_LANE, _LINE, _TOP, _HEAD = 74, 24, 40, 6
 _INK, _PALE, _GRAVE = "#2b3a4a", "#ccd3da", "#b3402a"
 
 #: The way to these is drawn in red: the process is ended, or is gone.
@@ -40,7 +40,7 @@ def _middle(states: list[str], state: str) -> int:
 
 def _lane(state: str, x: int, height: int) -> list[str]:
     return [
-        f'<text x="{x}" y="20" text-anchor="middle" font-weight="bold" fill="{_INK}">{escape(state)}</text>',
+        f'<text x="{x}" y="20" text-anchor="middle" font-weight="bold" font-size="11" fill="{_INK}">{escape(state)}</text>',
         f'<line x1="{x}" y1="28" x2="{x}" y2="{height}" stroke="{_PALE}"/>',
     ]
 
