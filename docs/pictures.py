@@ -30,10 +30,10 @@ DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 sys.path.insert(0, str(ROOT))
 
-from client import SocketManager, TCPVisaSocket  # noqa: E402 - found by the line above
+from client import Failure, SocketManager, TCPVisaSocket  # noqa: E402 - found by the line above
 
 #: Columns of the terminal, and lines, of which there are always enough.
-COLUMNS, LINES = 108, 60
+COLUMNS, LINES = 144, 60
 
 #: name -> what is typed, one command after the other.
 PICTURES = {
@@ -75,7 +75,8 @@ class Bench(NamedTuple):
 @contextlib.contextmanager
 def bench(folder: Path) -> Iterator[Bench]:
     """Until the context ends."""
-    command = [sys.executable, str(ROOT / "supervisor.py"), "--demo", "--port", "0", "--run-dir", str(folder / "run")]
+    options = ("--demo", "--port", "0", "--grace", "0.2", "--run-dir", str(folder / "run"))
+    command = [sys.executable, str(ROOT / "supervisor.py"), *options]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as daemon:  # noqa: S603 - ours
         try:
             assert daemon.stdout is not None
@@ -89,7 +90,7 @@ def bench(folder: Path) -> Iterator[Bench]:
 
 @contextlib.contextmanager
 def people(address: str) -> Iterator[None]:
-    """Two clients that have done something: one has a lock, and says what for."""
+    """Two who have done something: anna has a lock, and says what for; bert has met an instrument that hung."""
     with contextlib.ExitStack() as stack:
 
         def client(name: str, resource: str) -> TCPVisaSocket:
@@ -102,6 +103,11 @@ def people(address: str) -> Iterator[None]:
         client("anna", "multimeter").lock(ttl=600, reason="calibration")
         client("bert", "oscilloscope")
         client("bert", "supply").write("VOLT 3.3")
+        generator = client("bert", "generator")
+        generator.timeout(200)
+        with contextlib.suppress(Failure):
+            generator.query("SYST:BABBLE?")
+        generator.query("*IDN?")
         yield
 
 
@@ -126,10 +132,11 @@ def shown(command: str, environment: dict[str, str]) -> str:
 
 
 def with_usual_ports(text: str, ports: list[tuple[str, str]]) -> str:
-    """The blanks that a shorter number leaves stand behind the word, so that columns stay columns."""
+    """In a column the blanks that a shorter number leaves stand behind the word."""
     for here, usual in ports:
         blanks = " " * (len(here) - len(usual))
-        text = re.sub(rf"([^\s\x1b]*?)\b{here}\b([^\s\x1b]*)", rf"\g<1>{usual}\g<2>{blanks}", text)
+        text = re.sub(rf"\b{here}\b([^\s\x1b]*)(?=  |\x1b)", rf"{usual}\g<1>{blanks}", text)
+        text = re.sub(rf"\b{here}\b", usual, text)
     return text
 
 
@@ -139,6 +146,7 @@ def drawn(name: str, turns: list[tuple[str, str]]) -> str:
     for command, output in turns:
         console.print(Text("$ ", "bold green") + Text(command, "bold"))
         console.print(Text.from_ansi(output.rstrip("\n")))
+    console.print()
     svg = console.export_svg(title="labpc", theme=MONOKAI, code_format=_FORMAT, unique_id=name)
     return "\n".join(line.rstrip() for line in svg.splitlines()) + "\n"
 

@@ -40,7 +40,8 @@ def _middle(states: list[str], state: str) -> int:
 
 def _lane(state: str, x: int, height: int) -> list[str]:
     return [
-        f'<text x="{x}" y="20" text-anchor="middle" font-weight="bold" font-size="11" fill="{_INK}">{escape(state)}</text>',
+        f'<text x="{x}" y="20" text-anchor="middle" font-weight="bold" font-size="11" fill="{_INK}">',
+        f"{escape(state)}</text>",
         f'<line x1="{x}" y1="28" x2="{x}" y2="{height}" stroke="{_PALE}"/>',
     ]
 

@@ -68,6 +68,7 @@ def test_python_example_runs(example, daemon, tmp_path):
     done = subprocess.run(
         [sys.executable, "-W", "error", "-W", "ignore::ResourceWarning", "-c", code],
         cwd=tmp_path,
+        env={**os.environ, "PYVISA_DAEMON_HOSTS": daemon.address, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=60,

@@ -97,13 +97,12 @@ def test_every_page_is_reached_from_the_first(site, root):
 
 def test_build_fails_when_a_link_leads_nowhere(tmp_path):
     """A warning is an error, and no half of a site is left."""
-    for name in ("docs", "pyvisa_daemon"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("decisions", "how-to"):
-        shutil.rmtree(tmp_path / "docs" / name)
+    pages = tmp_path / "docs"
+    shutil.copytree(WEBSITE, pages / "website", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "pyvisa_daemon", tmp_path / "pyvisa_daemon", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "README.md").write_text("# All\n\nSee [that](docs/nowhere.md).\n")
-    out = tmp_path / "out"
-    done = build(out, tmp_path / "docs" / "website")
+    (pages / "README.md").write_text("# Pages\n\n## Begin here\n\n* [README](../README.md)\n")
+    done = build(tmp_path / "out", pages / "website")
     assert done.returncode == 1
     assert "nowhere.md" in done.stderr
-    assert not out.exists()
+    assert not (tmp_path / "out").exists()
