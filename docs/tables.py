@@ -198,8 +198,7 @@ def all_settings() -> Callable[[str], str]:
     rows = []
     for option in settings.OPTIONS:
         on_command_line = f"--{option.name} {option.metavar}".rstrip()
-        shown = str(option.default)
-        default = "see text" if option.default is None else code(shown.lower() if shown == "False" else shown)
+        default = {None: "see text", False: "`false`"}.get(option.default, code(str(option.default)))
         rows.append((code(option.name), code(on_command_line), default, option.accepted, option.help))
     return table(("name", "on the command line", "default", "accepted", "meaning"), rows)
 
