@@ -21,9 +21,11 @@ DOCS = Path(__file__).resolve().parent
 FIGURES = DOCS / "explanation" / "reliability.json"
 sys.path.insert(0, str(DOCS.parent))
 
-import dependencies  # noqa: E402 - beside this file
+import command_line  # noqa: E402 - beside this file
+import dependencies  # noqa: E402 - so is this
 import msgspec  # noqa: E402 - our own packages are found by the line above
-import performance_tables  # noqa: E402 - so is this
+import performance_tables  # noqa: E402 - beside this file
+import python_api  # noqa: E402 - so is this
 import visa_functions  # noqa: E402 - so is this
 
 from client.commands import overview  # noqa: E402
@@ -389,6 +391,9 @@ TABLES: dict[str, Callable[[], Callable[[str], str]]] = {
     "text-program": lambda: text_commands_of(text_commands.Prefix.PROGRAM),
     "text-daemon": lambda: text_commands_of(text_commands.Prefix.DAEMON),
     "dependencies": lambda: table(("needed by", "what for", "packages"), dependencies.rows()),
+    "commands": lambda: table(("command", "what it is for"), command_line.rows()),
+    "command-line": lambda: lambda _: command_line.text(),
+    "python": lambda: lambda _: python_api.text(),
     "roles": lambda: roles(),
     "token-keys": lambda: token_keys(),
     "wire-requests": lambda: wire_messages(wire.Hello | wire.Request),

@@ -23,6 +23,20 @@ SHARE_ON_THE_LAN = ROOT / "docs" / "how-to" / "share-on-the-lan.md"
 #: And these; `test_work_from_a_shell` does.
 WORK_FROM_A_SHELL = ROOT / "docs" / "how-to" / "work-from-a-shell.md"
 
+#: Each of these is done from top to bottom by `test_walks`.
+WALKED = [
+    ROOT / "docs" / name
+    for name in (
+        "tutorial.md",
+        "how-to/raspberry-pi.md",
+        "how-to/container.md",
+        "how-to/gpib-rack.md",
+        "how-to/migrate-from-the-original.md",
+        "how-to/migrate-from-pyvisa-proxy.md",
+        "how-to/other-languages.md",
+    )
+]
+
 _FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -40,7 +54,7 @@ def name_of(page: Path) -> str:
 def examples(language: str, page: Path | None = None) -> list[Example]:
     """The fenced blocks in `language`, of one page or of all that have no test file of their own."""
     found = []
-    own = (SIMULATE_FAULTS, SAFE_STATE, RESERVE, GUARD_AN_INSTRUMENT, SHARE_ON_THE_LAN, WORK_FROM_A_SHELL)
+    own = (SIMULATE_FAULTS, SAFE_STATE, RESERVE, GUARD_AN_INSTRUMENT, SHARE_ON_THE_LAN, WORK_FROM_A_SHELL, *WALKED)
     for path in [path for path in PAGES if path not in own] if page is None else [page]:
         text = path.read_text("utf-8")
         for match in _FENCED.finditer(text):

@@ -17,14 +17,14 @@ import pytest
 
 from front_proc.audit import EVENTS
 from front_proc.settings import OPTIONS, read_settings
-from tests.docs.pages import PAGES, examples, name_of, prose
+from tests.docs.pages import PAGES, WALKED, examples, name_of, prose
 from tests.docs.story import records_of_every_event
+from tests.docs.walk import TURN, blocks
 from tests.support.daemon import ROOT, Daemon
 from tests.support.text_client import TextClient
 
 AUDIT = ROOT / "docs" / "reference" / "audit.md"
 SETTINGS = ROOT / "docs" / "reference" / "settings.md"
-TURN = re.compile(r"(\w*)([<>]) (.*)")
 CONVERSATIONS = [example for example in examples("text") if TURN.fullmatch(example.text.split("\n")[0])]
 
 
@@ -68,6 +68,7 @@ def test_python_example_runs(example, daemon, tmp_path):
     done = subprocess.run(
         [sys.executable, "-W", "error", "-W", "ignore::ResourceWarning", "-c", code],
         cwd=tmp_path,
+        env={**os.environ, "PYVISA_DAEMON_HOSTS": daemon.address, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=60,
@@ -164,14 +165,38 @@ def test_every_page_is_in_the_index():
     assert [name_of(page) for page in PAGES if page not in linked and page != index] == []
 
 
+#: What is executed, or is words; behind these what a walked page writes to a file, and what nothing here can run.
+KINDS = {"text", "python", "toml", "json", "sh", "mermaid", "console"}
+FILES = {"bash", "perl", "tcl", "javascript", "java", "yaml"}
+NOT_RUN = {"matlab", "csharp", "julia", "r"}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_blocks_are_of_a_known_kind(page):
-    """A block in another language would be one that nothing checks."""
-    assert set(re.findall(r"^```(\w+)$", page.read_text("utf-8"), re.MULTILINE)) <= {
-        "text",
-        "python",
-        "toml",
-        "json",
-        "sh",
-        "mermaid",
-    }
+    """A block in another language would be one that nothing checks. Signatures are `py`."""
+    kinds = set(re.findall(r"^```(\w*)\n.*?^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)) - {""}
+    if page in WALKED:
+        unnamed = {block.language for block in blocks(page) if not block.file}
+        assert kinds <= KINDS | FILES | NOT_RUN
+        assert unnamed <= KINDS | NOT_RUN, "nothing writes it to a file"
+    else:
+        assert kinds <= KINDS - {"console"} | ({"py"} if name_of(page) == "reference/python.md" else set())
+
+
+def test_programs_that_are_not_run_say_what_the_conversation_says():
+    """Every line that they send is sent in the conversation of their page, which is run."""
+    page = ROOT / "docs" / "how-to" / "other-languages.md"
+    [conversation] = [block.text for block in blocks(page) if block.language == "text"]
+    sent = {line.removeprefix("> ") for line in conversation.splitlines() if line.startswith("> ")}
+    programs = [block.text for block in blocks(page) if block.language in NOT_RUN]
+    assert len(programs) == len(NOT_RUN)
+    for program in programs:
+        assert set(re.findall(r'"(\.#\.(?!error)[^"]+)"', program)) == sent
+
+
+def test_page_on_examples_has_every_page_with_examples():
+    """It says of each what is done with them."""
+    said = (ROOT / "docs" / "reference" / "examples.md").read_text()
+    listed = {(ROOT / "docs" / "reference" / target).resolve() for target in re.findall(r"\]\(([^)#]+\.md)\)", said)}
+    checked = re.compile(r"^```[a-z]", re.MULTILINE)
+    assert [name_of(page) for page in PAGES if checked.search(page.read_text()) and page not in listed] == []

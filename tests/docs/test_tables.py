@@ -11,7 +11,7 @@ from tests.docs.pages import PAGES, prose
 from tests.support.daemon import ROOT
 
 #: What docs/tables.py looks at.
-PARTS = ("benchmarks", "demo_bench", "docs", "front_proc", "instrument_proc", "pyvisa_daemon")
+PARTS = ("benchmarks", "client", "demo_bench", "docs", "front_proc", "instrument_proc", "pyvisa_daemon")
 
 
 def run(*arguments, script=ROOT / "docs" / "tables.py"):

@@ -109,7 +109,7 @@ def test_stop_fails_when_something_else_listens(script, something_else):
     assert "no instrument daemon" in done.stderr
 
 
-@pytest.mark.parametrize("name", ["start.sh", "stop.sh", "test.sh", "demo.sh", "set_up.sh", "lock.sh"])
+@pytest.mark.parametrize("name", ["start.sh", "stop.sh", "test.sh", "demo.sh", "docs.sh", "set_up.sh", "lock.sh"])
 def test_script_explains_itself_when_asked(script, name):
     """--help, and nothing else happens."""
     done = script(name, "--help")
