@@ -1,6 +1,7 @@
 """The command: from options to a serving daemon, and from its end to an exit code.
 
-Runs in the front process, called by `entry`. Exit codes: 0 ended orderly (or, with --daemonize, serves); 1 could not start; 2 bad option.
+Runs in the front process, called by `entry`. Exit codes: 0 ended orderly (or, with --daemonize, serves); 1 could not
+start; 2 bad option.
 
 Signals: SIGTERM and SIGINT end the daemon orderly. SIGHUP has its logs reopened, and token file and certificate read
 anew; but on a terminal it means that the terminal is gone, and ends the daemon as well.
