@@ -4,6 +4,6 @@ The installed `instrument-daemon` does the same. A child executes neither (see `
 """
 
 if __name__ == "__main__":
-    from front_proc.command import main
+    from front_proc.entry import main
 
     main()

@@ -1,6 +1,7 @@
 """The front: one asyncio process that accepts clients and watches children. Never touches VISA.
 
-command, settings, daemonize    from the command line to a serving process; setting_values what a value may be
+entry, command, daemonize       from the command line to a serving process
+settings, setting_values        what can be set, and what a value may be
 front                           the house's registry: clients, resources, the pool, start and stop
 service_manager, stalls         systemd, and a loop that does not turn
 bind_policy, tls_*, *certificate    where it may listen; TLS between a connection and the network

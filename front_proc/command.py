@@ -1,6 +1,7 @@
 """The command: from options to a serving daemon, and from its end to an exit code.
 
-Runs in the front process. Exit codes: 0 ended orderly (or, with --daemonize, serves); 1 could not start; 2 bad option.
+Runs in the front process, called by `entry`. Exit codes: 0 ended orderly (or, with --daemonize, serves); 1 could not
+start; 2 bad option.
 
 Signals: SIGTERM and SIGINT end the daemon orderly. SIGHUP has its logs reopened, and token file and certificate read
 anew; but on a terminal it means that the terminal is gone, and ends the daemon as well.
@@ -35,10 +36,8 @@ BACKLOG = 2048
 REOPEN_TIME = 2.0
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the daemon. Does not return: exits with the code above."""
-    if not sys.platform.startswith("linux"):
-        sys.exit("The daemon runs on Linux only; programs on this machine can use one elsewhere.")
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started us may ignore it: then no exit code could be had
     try:
         settings = read_settings(arguments)

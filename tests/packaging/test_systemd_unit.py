@@ -1,8 +1,9 @@
-"""The unit file of packaging/systemd/: systemd accepts it, and it says of the daemon what is so."""
+"""The files of packaging/systemd/: systemd accepts them, and they say of the daemon what is so."""
 
 import configparser
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,36 +12,104 @@ from pathlib import Path
 import pytest
 
 from front_proc import front, service_manager
-from front_proc.command import main
+from front_proc.entry import main
 from front_proc.settings import read_settings
 from tests.support.daemon import ROOT
 
-UNIT = ROOT / "packaging" / "systemd" / "instrument-daemon.service"
+FOLDER = ROOT / "packaging" / "systemd"
+UNIT = FOLDER / "instrument-daemon.service"
+DROP_IN = FOLDER / "instrument-daemon.service.d" / "fixed-user.conf"
+USER_UNIT = FOLDER / "user" / UNIT.name
+SYSTEM_USERS = FOLDER / "sysusers.d" / "instrument-daemon.conf"
 PAGE = (ROOT / "docs" / "how-to" / "systemd.md").read_text()
+
+
+def read(file: Path) -> configparser.SectionProxy:
+    unit = configparser.RawConfigParser()
+    unit.optionxform = str
+    unit.read(file)
+    return unit["Service"]
 
 
 @pytest.fixture
 def service():
-    unit = configparser.RawConfigParser()
-    unit.optionxform = str
-    unit.read(UNIT)
-    return unit["Service"]
+    return read(UNIT)
+
+
+def complaints(folder: Path, *options: str) -> list[str]:
+    """What systemd says of the unit in `folder`."""
+    environment = {**os.environ, "XDG_RUNTIME_DIR": str(folder)}
+    command = ["systemd-analyze", *options, "verify", str(folder / UNIT.name)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    return [line for line in (done.stdout + done.stderr).splitlines() if UNIT.name in line]
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
-def test_systemd_accepts_the_unit(tmp_path):
-    """Without a warning, once the command is where it says."""
-    command = tmp_path / "instrument-daemon"
-    command.write_text("#!/bin/sh\n")
-    command.chmod(0o755)
+@pytest.mark.parametrize(
+    ("unit", "command", "options"),
+    [
+        (UNIT, "/usr/local/bin/instrument-daemon", ()),
+        (USER_UNIT, "%h/.local/bin/instrument-daemon", ("--user",)),
+    ],
+    ids=["system", "user"],
+)
+def test_systemd_accepts_the_unit(unit, command, options, tmp_path):
+    """Without a warning, once the command is where it says; for the system with a fixed user too."""
+    there = tmp_path / "instrument-daemon"
+    there.write_text("#!/bin/sh\n")
+    there.chmod(0o755)
     copy = tmp_path / UNIT.name
-    copy.write_text(UNIT.read_text().replace("/usr/local/bin/instrument-daemon", str(command)))
-    done = subprocess.run(["systemd-analyze", "verify", copy], capture_output=True, text=True, timeout=60)
-    said = [line for line in (done.stdout + done.stderr).splitlines() if UNIT.name in line]
-    assert (done.returncode, said) == (0, [])
+    text = unit.read_text()
+    assert command in text
+    copy.write_text(text.replace(command, str(there)))
+    assert complaints(tmp_path, *options) == []
+    if unit == UNIT:
+        shutil.copytree(DROP_IN.parent, tmp_path / DROP_IN.parent.name)
+        assert complaints(tmp_path) == []
     copy.write_text(copy.read_text().replace("KillMode=mixed", "KillMode=shaken"))
-    done = subprocess.run(["systemd-analyze", "verify", copy], capture_output=True, text=True, timeout=60)
-    assert "shaken" in done.stderr, "it does look"
+    assert any("shaken" in line for line in complaints(tmp_path, *options)), "it does look"
+
+
+def test_user_of_the_drop_in_is_the_one_that_is_made(service):
+    """Whom systemd would otherwise make at each start; with its home in the daemon's folder."""
+    [line] = [line for line in SYSTEM_USERS.read_text().splitlines() if not line.startswith("#")]
+    kind, name, _, _, home = shlex.split(line)
+    assert (kind, name, home) == ("u", service["User"], f"/var/lib/{service['StateDirectory']}")
+    assert read(DROP_IN)["DynamicUser"] == "no"
+
+
+@pytest.mark.skipif(shutil.which("systemd-sysusers") is None, reason="systemd is not installed")
+def test_systemd_makes_the_user(tmp_path):
+    """In a system of its own, where there is nobody."""
+    (tmp_path / "etc").mkdir()
+    subprocess.run(["systemd-sysusers", f"--root={tmp_path}", SYSTEM_USERS], check=True, timeout=60)
+    assert (tmp_path / "etc" / "passwd").read_text().startswith("instrument-daemon:")
+
+
+def test_unit_has_by_itself_what_a_fixed_user_would_lack(service):
+    """What DynamicUser= brings with it, as systemd.exec(5) lists it."""
+    both = {**service, **read(DROP_IN)}
+    assert {both[name] for name in ("NoNewPrivileges", "PrivateTmp", "RemoveIPC", "RestrictSUIDSGID")} == {"yes"}
+    assert (both["ProtectSystem"], both["ProtectHome"]) == ("strict", "yes")
+
+
+def test_unit_of_a_user_is_watched_like_the_systems(service):
+    """The same daemon: it ticks, ends and is reloaded in the same way; its command takes the folder that is its own."""
+    own = read(USER_UNIT)
+    for name in (
+        "Type",
+        "WatchdogSec",
+        "KillMode",
+        "TimeoutStopSec",
+        "Restart",
+        "RestartPreventExitStatus",
+        "ExecReload",
+    ):
+        assert own[name] == service[name], name
+    command, *options = own["ExecStart"].split()
+    assert Path(command).name == Path(service["ExecStart"].split()[0]).name
+    assert not read_settings(options).daemonize
+    assert set(own) <= set(service)
 
 
 def test_command_of_the_unit_is_accepted(service):
@@ -87,7 +156,8 @@ def test_page_names_what_there_is(service):
     directives = {line.strip() for line in rotation.splitlines()}
     assert {"delaycompress", "nocreate"} <= directives
     assert not directives & {"copytruncate", "create"}
-    assert str(UNIT.relative_to(ROOT)) in PAGE
+    for file in (UNIT, DROP_IN, USER_UNIT, SYSTEM_USERS):
+        assert str(file.relative_to(ROOT)) in PAGE
     for setting in ("WatchdogSec", "TimeoutStopSec"):
         assert f"{service[setting]} s" in PAGE
 

@@ -14,6 +14,19 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 DAY = timedelta(days=1)
 
+#: What a CA's key is for. With this, and identifiers of both keys, it does for Python 3.13, which is strict of itself.
+_SIGNS = x509.KeyUsage(
+    key_cert_sign=True,
+    crl_sign=True,
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+
 
 class Pair(NamedTuple):
     """A certificate and its key: files in PEM."""
@@ -38,6 +51,7 @@ class Authority:
         self.certificate = (
             _builder(self._name, self._name, self._key, timedelta(0), 365 * DAY)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_SIGNS, critical=True)
             .sign(self._key, hashes.SHA256())
         )
         self.file = folder / "ca.pem"
@@ -58,6 +72,7 @@ class Authority:
             _builder(subject, self._name, key, begins, ends)
             .add_extension(x509.SubjectAlternativeName([_general(each) for each in names]), critical=False)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA256())
         )
         pem = serialization.Encoding.PEM
@@ -81,6 +96,7 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: Any, begins: timedelta,
         .serial_number(x509.random_serial_number())
         .not_valid_before(now + begins - timedelta(minutes=1))
         .not_valid_after(now + ends)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
 
 
