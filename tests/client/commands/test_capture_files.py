@@ -10,7 +10,7 @@ import pytest
 
 from client.commands.capture_files import DATATYPES, FORMS, NewFile, PartialValueError, form_of
 
-#: What NumPy writes for np.array([1, -2, 3], ">i2"); with more room, since ours is written before the data is there.
+#: What numpy.save writes for numpy.array([1, -2, 3], ">i2"), without the blanks behind it and the data.
 NPY = b"\x93NUMPY\x01\x00v\x00{'descr': '>i2', 'fortran_order': False, 'shape': (3,), }"
 
 
