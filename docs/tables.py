@@ -175,7 +175,7 @@ def wire_messages(union: Any) -> Callable[[str], str]:
 def error_rows(*, is_visa: bool) -> list[Row]:
     names = {row.status: token for token, row in errors.ERRORS.items() if token.startswith("VI_")}
     return [
-        (code(token), f"{code(names[row.status])} ({row.status})", row.meaning, None, None)
+        (code(token), f"{code(names[row.status])} ({row.status})", row.meaning, row.remedy, None)
         for token, row in errors.ERRORS.items()
         if token.startswith("VI_") is is_visa
     ]
@@ -187,16 +187,18 @@ def own_errors() -> Callable[[str], str]:
 
 def visa_errors() -> Callable[[str], str]:
     rows = [
-        (token, status.rpartition("(")[2].rstrip(")"), *rest) for token, status, _, *rest in error_rows(is_visa=True)
+        (token, (status or "").rpartition("(")[2].rstrip(")"), None, remedy, effect)
+        for token, status, _, remedy, effect in error_rows(is_visa=True)
     ]
-    return table(("token", "number", "when the daemon says so", "effect"), rows)
+    return table(("token", "number", "when the daemon says so", "what to do", "effect"), rows)
 
 
 def all_settings() -> Callable[[str], str]:
     rows = []
     for option in settings.OPTIONS:
-        on_command_line = f"--{option.name} {option.metavar}".rstrip()
-        default = {None: "see text", False: "`false`"}.get(option.default, code(str(option.default)))
+        on_command_line = f"{option.switch} {option.metavar}".rstrip()
+        default = "see text" if option.default is None else code(str(option.default))
+        default = code(str(option.default).lower()) if option.is_flag else default
         rows.append((code(option.name), code(on_command_line), default, option.accepted, option.help))
     return table(("name", "on the command line", "default", "accepted", "meaning"), rows)
 

@@ -54,6 +54,11 @@ class Discovery:
             return self._found
 
     @property
+    def found(self) -> list[str]:
+        """What was found last."""
+        return self._found
+
+    @property
     def age(self) -> float | None:
         """Seconds since the last answer; None without one."""
         return None if self._found_at is None else self._loop.time() - self._found_at

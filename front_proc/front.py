@@ -22,6 +22,7 @@ from front_proc.discovery import Discovery, search_all
 from front_proc.lifecycle import State
 from front_proc.log_writer import LogWriter
 from front_proc.own_doors import leads_back
+from front_proc.pace import Rate
 from front_proc.pool import Pool
 from front_proc.resource import Resource
 from front_proc.resource_names import folded
@@ -76,12 +77,15 @@ class Front:
         self.resources: dict[str, Resource] = {}
         #: The same by name: the one spelling by which names are compared -> the one that it was opened by.
         self._open_as: dict[str, str] = {}
+        self.rate = Rate()
         self.started_at = time.monotonic()
         self.state = FrontState.SERVING
         #: Is called when it begins to stop, once.
         self.on_stopping: Callable[[], None] = lambda: None
         #: Where it listens, for `status`.
         self.addresses: Callable[[], dict[str, Any]] = dict
+        #: Is it announced on the network?
+        self.is_announced: Callable[[], bool] = lambda: False
         #: Set when the process shall end.
         self.ended = asyncio.Event()
         self._breakers: dict[str, Breaker] = {}
@@ -274,6 +278,21 @@ class Front:
         finally:
             if session is not None:
                 resource.drop_session(session)
+
+    def aliases_of(self, resource: str) -> list[str]:
+        """What else a resource is called, by its canonical name."""
+        return self._table.aliases_of(resource)
+
+    @property
+    def known_resources(self) -> set[str]:
+        """What is configured, open, or was found when somebody last looked; nothing is looked for."""
+        found = (
+            name
+            for library, search in self._discoveries.items()
+            for name in search.found
+            if self._may_find(library, name)
+        )
+        return {*map(self._table.spelling, found), *self._table.listed, *self.resources}
 
     def open_resources(self) -> list[str]:
         """The resources that somebody has open."""

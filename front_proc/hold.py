@@ -44,6 +44,8 @@ class Hold:
         #: The rest of a block was left on the stream: it comes before the next answer, and looks like anything.
         self._is_adrift = False
         self._active_at = self._moved_at = 0.0
+        #: When its holder began to hold.
+        self.since = 0.0
         #: This session may have left something unread: nobody else is served before a resynchronisation.
         self._left_by: Session | None = None
         #: An unread answer may still come; only `_stale_owner` may still read it.
@@ -164,7 +166,8 @@ class Hold:
             was_owed, answers = 0, min(answers, 1)
         self._owed = was_owed + answers
         self._is_half = ticket.is_unfinished
-        self.holder = session
+        if self.holder is not session:
+            self.holder, self.since = session, now
         self._active_at = self._moved_at = now
         if not was_owed:
             self._begin_answer()

@@ -11,6 +11,7 @@ from front_proc.audit import Audit
 from front_proc.breaker import Breaker
 from front_proc.child import ChildProcess
 from front_proc.limits import Limits
+from front_proc.pace import Rate
 from front_proc.resource_settings import EffectiveSettings
 from front_proc.tickets import Outcome
 from instrument_proc import pipe
@@ -24,6 +25,8 @@ class House(Protocol):
     grace: float
     limits: Limits
     lock_folder: Path
+    #: Of all resources' commands.
+    rate: Rate
 
     def note_fault(self, error: BaseException) -> None:
         """A fault of the daemon's own, for its log."""

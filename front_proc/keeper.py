@@ -17,10 +17,17 @@ from front_proc.lifecycle import TRANSITIONS, Action, Event, State, transition
 from front_proc.tickets import Outcome, failed
 from instrument_proc import pipe
 from instrument_proc.signs import Signs, Step
-from pyvisa_daemon.errors import Effect, Failure
+from pyvisa_daemon.errors import Effect, Failure, remedy_of
 
 #: Seconds between the first two attempts to reach an instrument that is offline; they double from there.
 RETRY_TIME = 1.0
+
+#: The states that say what is to be done, whatever error led there.
+_SAYS_MORE = {
+    State.BACKOFF: "INSTRUMENT_BACKOFF",
+    State.BROKEN: "INSTRUMENT_BROKEN",
+    State.WEDGED: "INSTRUMENT_WEDGED",
+}
 
 
 class Culprit(Enum):
@@ -44,6 +51,8 @@ class Keeper:
         self.generation = 0
         self.restarts = 0
         self.last_error: str | None = None
+        #: The row of `errors.ERRORS` that it belongs to.
+        self._last_token = ""
         #: Why its newest process was started, or will be.
         self.reason = ""
         #: How the death of its process is told to the command that it has.
@@ -81,6 +90,12 @@ class Keeper:
         """Why a command fails: as an open; but whatever viOpen found of what is offline, its session was open."""
         refusal = self.refusal_of_opens
         return failed("VI_ERROR_CONN_LOST", refusal.text) if self.state is State.OFFLINE else refusal
+
+    @property
+    def remedy(self) -> str | None:
+        """What to do about the state it is in, or else about its last error; None if nothing is, or was, wrong."""
+        token = _SAYS_MORE.get(self.state, self._last_token)
+        return remedy_of(token) if token else None
 
     def may_wake(self) -> bool:
         """May a command have a dormant instrument started again?"""
@@ -142,7 +157,7 @@ class Keeper:
         """The running command found that the instrument is no longer there."""
         if self._culprit is Culprit.NOBODY:  # else it crossed a kill
             self._culprit = Culprit.INSTRUMENT
-        self._blame(text)
+        self._blame("VI_ERROR_CONN_LOST", text)
         self.refusal = failed("VI_ERROR_CONN_LOST", text)
         self._house.audit.record("unreachable", resource=self._owner.name, error=text)
         self.fire(Event.LOST)
@@ -195,7 +210,7 @@ class Keeper:
         if report.status < 0:
             self._culprit = Culprit.INSTRUMENT
             self._try_again_later()
-            self._blame(report.text)
+            self._blame(report.token, report.text)
             self.refusal = Outcome(report.status, token=report.token, effect=Effect.NONE, text=f"{name}: {report.text}")
             self._house.audit.record("unreachable", resource=name, error=report.text, outcome=report.token)
             self.fire(Event.REFUSED)
@@ -214,7 +229,7 @@ class Keeper:
             return  # its last words do not matter, and its end is awaited
         self._owner.distrust()
         self._culprit = Culprit.PROCESS
-        self._blame(f"process {self._pid} is out of order: {why}")
+        self._blame("INSTRUMENT_CRASHED", f"process {self._pid} is out of order: {why}")
         self.refusal = failed("INSTRUMENT_CRASHED", self.reason)
         self.fire(Event.GARBAGE)
 
@@ -228,7 +243,7 @@ class Keeper:
             self._house.audit.record("killed", **details)
         else:
             self._culprit = Culprit.PROCESS
-            self._blame(f"process {child.pid} crashed: {child.describe_death()}")
+            self._blame("INSTRUMENT_CRASHED", f"process {child.pid} crashed: {child.describe_death()}")
             self.refusal = failed("INSTRUMENT_CRASHED", self.reason)
             self._house.audit.record("crashed", **details)
         self.fire(self._verdict())
@@ -263,7 +278,8 @@ class Keeper:
             self._house.audit.record("broken", resource=self._owner.name, error=self.last_error)
         return event
 
-    def _blame(self, what: str) -> None:
+    def _blame(self, token: str, what: str) -> None:
+        self._last_token = token
         self.reason = self.last_error = what
 
     @property
@@ -282,7 +298,7 @@ class Keeper:
         try:
             child = await self._house.take_child()
         except Failure as error:
-            self._blame(error.text)
+            self._blame(error.token, error.text)
             self.refusal = failed(error.token, error.text)
             if self.state is State.STARTING:
                 self.fire(self._verdict_without_a_process())
@@ -333,7 +349,7 @@ class Keeper:
         self.arm(self._house.limits.kill_time)
 
     def _name_hang(self) -> None:
-        self._blame(f"no answer by its deadline: process {self._pid} hung and is killed")
+        self._blame("INSTRUMENT_HUNG", f"no answer by its deadline: process {self._pid} hung and is killed")
         self._fate = "INSTRUMENT_HUNG"
         self.refusal = failed("INSTRUMENT_HUNG", self.reason)
         assert self.child is not None

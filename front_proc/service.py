@@ -23,6 +23,7 @@ from front_proc.house import House
 from front_proc.keeper import Keeper
 from front_proc.lifecycle import DORMANT, Event, State
 from front_proc.lock_service import LockService
+from front_proc.pace import Pace
 from front_proc.queue import FairQueue
 from front_proc.resource_settings import EffectiveSettings
 from front_proc.safe_service import SafeService
@@ -70,6 +71,8 @@ class Service:
         self.events = EventService(name, self.submit, settings.srq_poll)
         #: Does its interface mark the END of a message?
         self.marks_end = False
+        #: What has ended, how fast.
+        self.pace = Pace(house.rate)
         self._queue = FairQueue()
         self._hold = Hold()
         self._running: Ticket | None = None
@@ -102,6 +105,16 @@ class Service:
     @property
     def queued(self) -> int:
         return len(self._queue)
+
+    @property
+    def under_way(self) -> Ticket | None:
+        """The command that is with the instrument."""
+        return self._running
+
+    @property
+    def hold(self) -> Hold:
+        """Whose answer is awaited."""
+        return self._hold
 
     # Accepting.
 
@@ -269,6 +282,7 @@ class Service:
         if isinstance(ticket.data, Spool):
             ticket.data.close()
         began = ticket.dispatched_at or now
+        self.pace.ended(now, now - began if ticket.dispatched_at else None, is_failure=outcome.status < 0)
         size = ticket.received + len(outcome.data)
         self._record(ticket.session, ticket.describe(), outcome, began - ticket.queued_at, now - began, size)
 

@@ -12,21 +12,29 @@ import psutil
 from front_proc.front import Front
 from front_proc.resource import Resource
 from front_proc.rights import EVERYTHING, Rights
-from front_proc.sessions import Client
+from front_proc.sessions import Client, Session
 from pyvisa_daemon.version import __version__
 
 
 def describe(front: Front, rights: Rights = EVERYTHING) -> dict[str, Any]:
     """The answer to `status`, ready for JSON. Every resource that has a process or waits for one is in it, if whoever
     has these `rights` may know of it."""
+    now = time.monotonic()
     return {
         "version": __version__,
         "pid": os.getpid(),
-        "uptime_s": round(time.monotonic() - front.started_at, 3),
+        "uptime_s": round(now - front.started_at, 3),
         "clients": len(front.clients),
-        "resources": [_describe(resource) for name, resource in sorted(front.resources.items()) if rights.sees(name)],
+        "resources": [
+            describe_resource(resource, front.aliases_of(name), now)
+            for name, resource in sorted(front.resources.items())
+            if rights.sees(name)
+        ],
         "state": front.state.value,
         "addresses": front.addresses(),
+        "announced": front.is_announced(),
+        "memory_mb": _process(os.getpid())["memory_mb"],
+        "rate_per_s": front.rate.per_second(now),
         "audit": front.audit.describe(),
         "connections": [_describe_client(client, rights) for client in sorted(front.clients, key=_address_of)],
     }
@@ -41,22 +49,36 @@ def _describe_client(client: Client, rights: Rights) -> dict[str, Any]:
     return {**client.who(), "language": client.language, "sessions": len(opened), "open": sorted(set(opened))}
 
 
-def _describe(resource: Resource) -> dict[str, Any]:
-    keeper = resource.keeper
+def describe_resource(resource: Resource, aliases: list[str], now: float) -> dict[str, Any]:
+    """What `status` says of one resource, `now` in monotonic seconds."""
+    keeper, service = resource.keeper, resource.service
+    pace, running, hold = service.pace, service.under_way, service.hold
     pid = keeper.child.pid if keeper.child is not None else None
     return {
         "resource": resource.name,
+        "aliases": aliases,
         "state": keeper.state.value,
         "pid": pid,
         "generation": keeper.generation,
         "restarts": keeper.restarts,
-        "queued": resource.service.queued,
+        "queued": service.queued,
         "sessions": len(resource.sessions),
-        "lock": resource.service.locks.describe(),
-        "safe": resource.service.safe.describe(),
+        "commands": pace.rate.total,
+        "failed": pace.failed,
+        "rate_per_s": pace.rate.per_second(now),
+        "latency_ms": pace.latency_ms(),
+        "running": running and {**_whose(running.session, now - running.dispatched_at), "operation": running.call},
+        "hold": hold.holder and _whose(hold.holder, now - hold.since),
+        "lock": service.locks.describe(),
+        "safe": service.safe.describe(),
         **_process(pid),
         "last_error": keeper.last_error,
+        "remedy": keeper.remedy,
     }
+
+
+def _whose(session: Session, seconds: float) -> dict[str, Any]:
+    return {"client": session.client.address, "name": session.client.name, "for_s": round(seconds, 3)}
 
 
 def _process(pid: int | None) -> dict[str, Any]:

@@ -27,17 +27,28 @@ def status_lines(report: dict[str, Any]) -> Iterable[str]:
     yield f"version {report['version']}, pid {report['pid']}, {up}{state}"
     for row in report["resources"]:
         process = f"pid {row['pid']}, {row['memory_mb']} MB" if row["pid"] else "no process"
+        names = " = ".join([row["resource"], *row["aliases"]])
         yield (
-            f"{row['resource']}: {row['state']}, {process}, {row['sessions']} sessions, {row['queued']} queued, "
+            f"{names}: {row['state']}, {process}, {row['sessions']} sessions, {row['queued']} queued, "
             f"{row['restarts']} restarts"
+            + _session_words("executes a {operation} of", row["running"])
+            + _session_words("awaits the read of", row["hold"])
             + _lock_words(row["lock"])
             + safe_words(row["safe"])
             + (f"; {row['last_error']}" if row["last_error"] else "")
+            + (f" -> {row['remedy']}" if row["remedy"] else "")
         )
     for row in report["connections"]:
         name = f" {row['name']}" if row["name"] else ""
         opened = ", ".join(row["open"]) or "nothing open"
         yield f"client {row['client']}{name}: {row['language'] or 'nothing said'}, {opened}"
+
+
+def _session_words(what: str, row: dict[str, Any] | None) -> str:
+    if row is None:
+        return ""
+    who = " ".join(filter(None, (row["client"], row["name"])))
+    return f", {what.format_map(row)} {who} for {row['for_s']:.1f} s"
 
 
 def _lock_words(lock: dict[str, Any] | None) -> str:

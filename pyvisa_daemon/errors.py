@@ -3,11 +3,13 @@
 Every error says whether the instrument may have acted (`effect`). Runs in every process and imports nothing of VISA;
 a test holds the numbers below against `pyvisa.constants.StatusCode`.
 
-To add an error: one row in ERRORS; the docs' table and the tests are made from it.
+To add an error: one row in ERRORS and one in `remedies`; the docs' table and the tests are made from it.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
+
+from pyvisa_daemon.remedies import REMEDIES
 
 
 class Effect(StrEnum):
@@ -60,11 +62,12 @@ _VISA = {
 
 @dataclass(frozen=True, slots=True)
 class ErrorKind:
-    """One row: the token on the wire, the VISA status a PyVISA program sees, and what it means."""
+    """One row: the token on the wire, the VISA status a PyVISA program sees, what it means, and what to do next."""
 
     token: str
     status: int
     meaning: str
+    remedy: str
 
 
 def _rows() -> dict[str, ErrorKind]:
@@ -98,9 +101,9 @@ def _rows() -> dict[str, ErrorKind]:
         ("START_FAILED", "VI_ERROR_SYSTEM_ERROR", "no process could be started for the instrument"),
         ("INTERNAL_ERROR", "VI_ERROR_SYSTEM_ERROR", "a fault of the daemon's own; its log has the details"),
     ]
-    rows = {token: ErrorKind(token, _VISA[visa], meaning) for token, visa, meaning in own}
-    rows |= {token: ErrorKind(token, status, "the VISA status of that name") for token, status in _VISA.items()}
-    return rows
+    rows = [(token, _VISA[visa], meaning) for token, visa, meaning in own]
+    rows += [(token, status, "the VISA status of that name") for token, status in _VISA.items()]
+    return {token: ErrorKind(token, status, meaning, REMEDIES[token]) for token, status, meaning in rows}
 
 
 #: token -> row: the daemon's own tokens and the VISA ones that it gives itself.
@@ -108,6 +111,11 @@ ERRORS = _rows()
 
 #: Statuses (and so tokens) by which a daemon says that it does not have an instrument: reasons to ask elsewhere.
 NOT_FOUND = frozenset({_VISA["VI_ERROR_RSRC_NFOUND"], _VISA["VI_ERROR_INV_RSRC_NAME"]})
+
+
+def remedy_of(token: str) -> str:
+    """What to do about an error, in one sentence; of a VISA code that is no row of ERRORS, where to look."""
+    return REMEDIES.get(token) or f"Look up {token} in the manual of the VISA library."
 
 
 class Failure(Exception):  # noqa: N818 - it is an outcome as often as it is raised

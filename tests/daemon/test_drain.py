@@ -26,7 +26,8 @@ def test_drain_waits_for_the_last_session_and_then_ends_the_daemon(daemon):
         assert operator.ask(".!.drain") == "draining sessions=2"
         status = operator.ask_json(".!.status")
         assert list(status) == [
-            *["version", "pid", "uptime_s", "clients", "resources", "state", "addresses", "audit", "connections"]
+            *["version", "pid", "uptime_s", "clients", "resources", "state", "addresses", "announced"],
+            *["memory_mb", "rate_per_s", "audit", "connections"],
         ]
         assert status["state"] == "draining"
         operator.send(b"...status\n")

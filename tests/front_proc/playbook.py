@@ -25,6 +25,7 @@ from front_proc.audit import EVENTS
 from front_proc.breaker import Breaker
 from front_proc.lifecycle import State
 from front_proc.limits import DEFAULTS as LIMITS
+from front_proc.pace import Rate
 from front_proc.resource import Resource
 from front_proc.resource_settings import DEFAULTS as DEFAULT_SETTINGS
 from front_proc.resource_settings import EffectiveSettings
@@ -280,6 +281,7 @@ class FakeHouse:
         self.grace = GRACE
         self.limits = LIMITS
         self.lock_folder = Path("locks")
+        self.rate = Rate()
         self.breakers: dict[str, Breaker] = {}
         self.faults: list[BaseException] = []
         #: The pids of processes taken for hung.
