@@ -8,13 +8,14 @@ opened is PyVISA's own object in either case. Reading tour:
     text_socket        the text protocol, a method for each command
     text_connection    under it: one request, one reply
     confirmations      the reason for a message that a guard wants confirmed
+    discovery          the daemons that announce themselves
     locking            a lock for the length of a `with`, with a reason and a time to live
     commands           `instruments`, for people at a terminal
 """
 
 import sys
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyvisa
 
@@ -25,7 +26,20 @@ from client.text_socket import SocketManager, TCPVisaSocket
 from pyvisa_daemon import hosts
 from pyvisa_daemon.errors import Failure
 
-__all__ = ["Failure", "ResourceManager", "SocketManager", "TCPVisaSocket", "confirm", "lock", "open_resource", "tryIps"]
+if TYPE_CHECKING:  # it is imported when it is asked for: most programs know their daemon
+    from client.discovery import list_daemons
+
+__all__ = [
+    "Failure",
+    "ResourceManager",
+    "SocketManager",
+    "TCPVisaSocket",
+    "confirm",
+    "list_daemons",
+    "lock",
+    "open_resource",
+    "tryIps",
+]
 
 
 class _Client(ModuleType):
@@ -44,6 +58,10 @@ class _Client(ModuleType):
 
 
 def __getattr__(name: str) -> Any:
+    if name == "list_daemons":
+        from client.discovery import list_daemons
+
+        return list_daemons
     return getattr(pyvisa, name)
 
 

@@ -28,7 +28,7 @@ REASONS = {
     "extras": {
         "serial lines": ("pyserial",),
         "USB": ("pyusb",),
-        "instruments found on the network": ("zeroconf", "ifaddr"),
+        "instruments, and daemons, found on the network": ("zeroconf", "ifaddr"),
         "a certificate made on demand": ("cryptography", "cffi", "pycparser"),
     },
     "installation from a checkout": {

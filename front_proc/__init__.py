@@ -20,6 +20,7 @@ keeper, lifecycle, child, pool  the instrument's process: deadlines, the table o
 breaker, limits, house          when it is started again; how long what may take; the borders between these rooms
 read_ahead, spool               answers that were read for somebody; long writes on disk
 demo                            the bundled bench of `--demo`
-discovery, status, audit        what is there, how it is, what happened
+discovery, status, pace, audit  what is there, how it is, how fast, what happened
+announcer, announcer_process    the local network is told of it, by a process of its own
 log_*                           the thread that writes a log; records as lines; the file and its rotation
 """

@@ -262,14 +262,36 @@ class _Daemon:
         self._readiness.ready(f"{in_tls}READY {address} pid={os.getpid()}\n", self._remarks)
         in_short = partial(_in_short, front, address)
         self._manager.ready(in_short())
+        announcer = self._announce(front, log)
         self._do(self._manager.keep_informed(in_short))
         await front.ended.wait()
         front.dismiss_all()
         server.close()
         if tls_server is not None:
             tls_server.close()
+        if announcer is not None:
+            await announcer.end()
         stalls.close()
         audit.record("stop", address=address, pid=os.getpid())
+
+    def _announce(self, front: Any, log: Any) -> Any:
+        """Have the local network told of the daemon, if it is to be: by what that is done."""
+        from front_proc.announcer import Announcer, announcement_of
+
+        tls = self._tls.listener.getsockname()[:2] if self._tls is not None else None
+        told = announcement_of(self._settings, self._listener.getsockname()[:2], tls)
+        if told is None:
+            return None
+        announcer = Announcer(*told, lambda: len(front.known_resources), log)
+        front.is_announced = lambda: announcer.is_announced
+
+        def stopping() -> None:
+            self._manager.stopping()
+            announcer.withdraw()
+
+        front.on_stopping = stopping
+        self._do(announcer.run())
+        return announcer
 
     async def _serve_tls(self, front: Any, log: Any) -> asyncio.AbstractServer | None:
         if self._tls is None:

@@ -61,6 +61,7 @@ class Settings:
     allow: tuple[Network, ...]
     loopback: Loopback
     lan: bool
+    announce: bool
     limits: Limits
     #: The rows of `[[resource]]`, in the order of the file.
     resources: tuple[ResourceSettings, ...]
@@ -99,6 +100,11 @@ class Option(Setting):
     @property
     def is_flag(self) -> bool:
         return self.accept is flag
+
+    @property
+    def switch(self) -> str:
+        """How it is given on the command line; what is so by default can only be switched off there."""
+        return f"--no-{self.name}" if self.is_flag and self.default else f"--{self.name}"
 
 
 OPTIONS = (
@@ -206,6 +212,13 @@ OPTIONS = (
         False,
         "serve the network: listen on 0.0.0.0 (unless host or tls-host says otherwise), make a token if there is none",
     ),
+    Option(
+        "announce",
+        flag,
+        "true or false",
+        True,
+        "tell the local network where the daemon is, by multicast DNS, if other machines may reach it",
+    ),
 )
 
 #: The address that --lan listens on.
@@ -225,7 +238,8 @@ def parser() -> argparse.ArgumentParser:
     )
     for option in OPTIONS:
         if option.is_flag:
-            made.add_argument(f"--{option.name}", action="store_true", default=None, help=option.help)
+            action = "store_false" if option.default else "store_true"
+            made.add_argument(option.switch, dest=option.field, action=action, default=None, help=option.help)
         else:
             shown = "" if option.default is None else f" (default: {option.default})"
             made.add_argument(f"--{option.name}", metavar=option.metavar, help=option.help + shown)

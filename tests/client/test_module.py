@@ -19,6 +19,12 @@ def test_module_has_pyvisas_names_when_used_in_its_place() -> None:
         client.no_such_name  # noqa: B018
 
 
+def test_discovery_is_imported_when_it_is_asked_for() -> None:
+    """Programs that know their daemon do not pay for it."""
+    code = "import sys, client; assert 'client.discovery' not in sys.modules; assert client.list_daemons"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_hosts_are_one_list_when_changed_from_either_side() -> None:
     """Changed in place, assigned, or imported by name: everybody sees the same."""
     from client import tryIps

@@ -41,6 +41,7 @@ VALUES = {
     "allow": ("10.0.0.0/8, ::1", '["10.0.0.0/8", "::1"]', (ip_network("10.0.0.0/8"), ip_network("::1"))),
     "loopback": ("token", '"token"', Loopback.TOKEN),
     "lan": (None, "true", True),
+    "announce": (None, "false", False),
 }
 OTHER = {"host": "::1", "port": "1", "linger": "3", "grace": "4", "run-dir": "/tmp/other", "audit-log": "/tmp/b"}
 OTHER |= {"visa-library": "@ivi", "token-file": "/tmp/c", "allow": "10.0.0.1", "loopback": "admin"}
@@ -77,6 +78,7 @@ WRONG = {
     "allow": (["", "10.0.0.1/8", "labpc", "10.0.0.0/33"], ["10", "[10]", '["10.0.0.1/8"]', '[["::1"]]']),
     "loopback": (["", "use", "ADMIN"], ["true", "1", '"none"', "[]"]),
     "lan": ([], ["1", '"yes"']),
+    "announce": ([], ["1", '"no"']),
 }
 
 names = pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
@@ -93,8 +95,8 @@ def toml(tmp_path):
 
 
 def typed(name):
-    value = VALUES[name][0]
-    return [f"--{name}"] if value is None else [f"--{name}", value]
+    value, switch = VALUES[name][0], next(option.switch for option in OPTIONS if option.name == name)
+    return [switch] if value is None else [switch, value]
 
 
 def field(settings, name):
@@ -254,7 +256,7 @@ def test_help_ends_with_exit_code_0_and_names_every_option(capsys):
     assert ended.value.code == 0
     said = " ".join(capsys.readouterr().out.split())
     for option in OPTIONS:
-        assert f"--{option.name}" in said
+        assert option.switch in said
         assert option.help in said
 
 
