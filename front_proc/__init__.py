@@ -17,6 +17,7 @@ safe_*                          what is sent when who has the lock is lost
 events, event_service           service requests and other events
 resource_settings, resource_table   what is configured for which resource
 keeper, lifecycle, child, pool  the instrument's process: deadlines, the table of states, mechanics, spares
+identities                      who was first seen where, and who is refused
 breaker, limits, house          when it is started again; how long what may take; the borders between these rooms
 read_ahead, spool               answers that were read for somebody; long writes on disk
 demo                            the bundled bench of `--demo`

@@ -44,6 +44,7 @@ EVENTS = {
     "restarted": "a new process has the instrument open again",
     "backoff": "an instrument failed again; its next start waits",
     "broken": "an instrument failed too often and is left alone",
+    "changed": "another instrument answers than the one first seen, and is refused",
     "unreachable": "an instrument could not be reached",
     "closed": "an instrument's process closed its session and ended",
     "safe": "a message of an instrument's safe state was sent, or given up",

@@ -19,6 +19,7 @@ from front_proc.audit import Audit
 from front_proc.breaker import Breaker
 from front_proc.child import ChildProcess
 from front_proc.discovery import Discovery, search_all
+from front_proc.identities import Identities
 from front_proc.lifecycle import State
 from front_proc.log_writer import LogWriter
 from front_proc.own_doors import leads_back
@@ -85,6 +86,7 @@ class Front:
         #: Set when the process shall end.
         self.ended = asyncio.Event()
         self._breakers: dict[str, Breaker] = {}
+        self.identities = Identities(settings.run_dir / "identities.json", self._note_trouble)
         self._library = library
         self._table = ResourceTable(rows, library)
         child_settings = ChildSettings(library, str(settings.log_file))
@@ -247,17 +249,25 @@ class Front:
         return resource
 
     async def reset(self, name: str) -> None:
-        """An operator's word: what failed there is forgotten, and it starts at once if somebody has it open.
-
-        Raises Failure(NO_RESOURCE) if nobody has and nothing failed."""
+        """An operator's word: what failed there is forgotten, who answers there is accepted, and it starts at once if
+        somebody has it open. Raises Failure(NO_RESOURCE) if nobody has and nothing failed."""
         canonical = await self.canonical(name)
         breaker, resource = self._breakers.get(canonical), self.resources.get(canonical)
         if resource is not None:
             resource.reset()
+        elif self.identities.accept(canonical):
+            return
         elif breaker is not None and not breaker.is_forgotten(time.monotonic()):
             breaker.reset()
         else:
             raise Failure("NO_RESOURCE", f"{name} is not open, and has not failed")
+
+    async def restart(self, name: str) -> None:
+        """An operator's word: end its process, whatever that does, and open it again; or, where nobody has it, look
+        again who answers there at the next open. Raises Failure(NO_RESOURCE) if there is nothing of it."""
+        canonical = await self.canonical(name)
+        if canonical in self.resources or not self.identities.look_again(canonical):
+            (await self.known(name)).restart()
 
     async def make_safe(self, client: Client, name: str, reason: str) -> None:
         """An operator's word: send a resource's safe state; where it is not open, `client` opens it meanwhile. Returns

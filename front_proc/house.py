@@ -10,6 +10,7 @@ from typing import Protocol
 from front_proc.audit import Audit
 from front_proc.breaker import Breaker
 from front_proc.child import ChildProcess
+from front_proc.identities import Identities
 from front_proc.limits import Limits
 from front_proc.resource_settings import EffectiveSettings
 from front_proc.tickets import Outcome
@@ -24,6 +25,7 @@ class House(Protocol):
     grace: float
     limits: Limits
     lock_folder: Path
+    identities: Identities
 
     def note_fault(self, error: BaseException) -> None:
         """A fault of the daemon's own, for its log."""

@@ -276,7 +276,7 @@ class Resource:
             return
         if self.keeper.state is State.READY and self._house.linger > 0:
             self._linger_timer = self._loop.call_later(self._house.linger, self._end_lingering)
-        elif self.keeper.state in (State.READY, State.OFFLINE, State.BACKOFF, State.BROKEN):
+        elif self.keeper.state in (State.READY, State.OFFLINE, State.BACKOFF, State.BROKEN, State.CHANGED):
             self.keeper.fire(Event.CLOSE)
 
     def _end_lingering(self) -> None:

@@ -64,6 +64,13 @@ class HoldRule:
         return max(asked, 1) if self.kind is HoldKind.ALWAYS else asked
 
 
+class IdentityRule(StrEnum):
+    """Is an instrument asked who it is, whenever it was opened?"""
+
+    NONE = "none"
+    CHECK = "check"
+
+
 @dataclass(frozen=True)
 class EffectiveSettings:
     """What holds for one resource."""
@@ -88,6 +95,12 @@ class EffectiveSettings:
     deny: tuple[Pattern, ...] = ()
     confirm: tuple[Pattern, ...] = ()
     limit: tuple[Limit, ...] = ()
+    #: Must it be the instrument that was first seen there?
+    identity: IdentityRule = IdentityRule.NONE
+
+    @property
+    def is_identified(self) -> bool:
+        return self.identity is IdentityRule.CHECK
 
     @property
     def guards(self) -> Guards:
@@ -180,6 +193,12 @@ def _messages(value: Any) -> tuple[bytes, ...]:
     return tuple(text.encode() for text in value)
 
 
+def _identity(value: Any) -> IdentityRule:
+    if not isinstance(value, str):
+        raise ValueError
+    return IdentityRule(value)
+
+
 def _poll(value: Any) -> float:
     if not is_number(value) or 0 < value < SHORTEST_POLL:
         raise ValueError
@@ -247,6 +266,14 @@ KEYS = (
         "what makes it safe: sent once, in this order, when the client that has its lock is lost, and on `.!.safe`",
     ),
     Setting("safe-at-stop", flag, "true or false", False, "its safe state is also sent when the daemon ends"),
+    Setting(
+        "identity",
+        _identity,
+        "'check' or 'none'",
+        "none",
+        "'check': whenever it was opened it is asked `*IDN?`, and refused if another instrument answers than the first "
+        "time",
+    ),
     Setting("read-only", flag, "true or false", False, "only queries reach the instrument"),
     Setting(
         "deny",

@@ -86,6 +86,8 @@ class Service:
         self._aborts: list[tuple[Ticket, asyncio.Future[None]]] = []
         #: Seconds that a connection has which is made anew because there is no other way to empty it.
         self._reopening = house.limits.open_time if name.endswith("::SOCKET") else 0.0
+        if settings.is_identified:
+            self._reopening *= 2  # and asked who it is
         self._errands = Errands(keeper, house.grace, house.limits.resync_time + self._reopening)
         self.safe = SafeService(name, house, settings, keeper, self._errands, self.attributes)
         self._is_paused = False

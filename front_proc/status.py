@@ -56,6 +56,7 @@ def _describe(resource: Resource) -> dict[str, Any]:
         "safe": resource.service.safe.describe(),
         **_process(pid),
         "last_error": keeper.last_error,
+        "identity": keeper.identity,
     }
 
 

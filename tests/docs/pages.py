@@ -18,6 +18,9 @@ RESERVE = ROOT / "docs" / "how-to" / "reserve-an-instrument.md"
 #: As are these; `test_guard_an_instrument` does.
 GUARD_AN_INSTRUMENT = ROOT / "docs" / "how-to" / "guard-an-instrument.md"
 
+#: And `test_check_who_is_there` this one's.
+CHECK_WHO_IS_THERE = ROOT / "docs" / "how-to" / "check-who-is-there.md"
+
 _FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -35,7 +38,7 @@ def name_of(page: Path) -> str:
 def examples(language: str, page: Path | None = None) -> list[Example]:
     """The fenced blocks in `language`, of one page or of all that have no test file of their own."""
     found = []
-    own = (SIMULATE_FAULTS, SAFE_STATE, RESERVE, GUARD_AN_INSTRUMENT)
+    own = (SIMULATE_FAULTS, SAFE_STATE, RESERVE, GUARD_AN_INSTRUMENT, CHECK_WHO_IS_THERE)
     for path in [path for path in PAGES if path not in own] if page is None else [page]:
         text = path.read_text("utf-8")
         for match in _FENCED.finditer(text):

@@ -29,6 +29,7 @@ def records_of_every_event(daemon_factory, instrument_factory, folder: Path) -> 
     config = folder / "story.toml"
     config.write_text(
         "[limits]\nfailures = 2\nlongest-backoff = 0.1\n[[resource]]\nmatch = '*'\nsafe-state = ['SET VOLT 0']\n"
+        "identity = 'check'\n"
         "[[resource]]\nmatch = 'TCPIP*'\nconfirm = ['SET ON']\n"
     )
     daemon = daemon_factory("--grace", "0.2", "--linger", "0", "--config", str(config))
@@ -37,6 +38,7 @@ def records_of_every_event(daemon_factory, instrument_factory, folder: Path) -> 
         power_cut(daemon, instrument_factory())
         noise(daemon)
         role_too_low(daemon)
+        stranger(daemon, instrument_factory())
         locks_that_end(daemon, instrument_factory())
         disk_full(daemon)
     daemon.end()
@@ -92,6 +94,15 @@ def power_cut(daemon: Daemon, instrument) -> None:
         client.ask(f".#.open_resource {instrument.resource}")
     with daemon.text() as client:
         assert "VI_ERROR_RSRC_NFOUND" in client.ask(f".#.open_resource {instrument.resource}")
+
+
+def stranger(daemon: Daemon, instrument) -> None:
+    """It is another one after a restart."""
+    with daemon.text() as client:
+        client.ask(f".#.open_resource {instrument.resource}")
+        instrument.ask("BE TEST,ANOTHER INSTRUMENT,2,1.0;*OPC?")
+        client.ask(f".!.restart {instrument.resource}")
+        daemon.wait_for_audit(event="changed")
 
 
 def locks_that_end(daemon: Daemon, instrument) -> None:
