@@ -30,7 +30,7 @@ from front_proc.resource_settings import EffectiveSettings, ResourceSettings
 from front_proc.resource_table import ResourceTable
 from front_proc.rights import Role
 from front_proc.sessions import Client, Session
-from front_proc.setting_values import SettingsError
+from front_proc.setting_values import Complaints, SettingsError
 from front_proc.settings import Settings
 from front_proc.tickets import shortened
 from instrument_proc.spawn import ChildSettings
@@ -81,6 +81,8 @@ class Front:
         self.state = FrontState.SERVING
         #: Is called when it begins to stop, once.
         self.on_stopping: Callable[[], None] = lambda: None
+        #: What became of the settings when they were last read anew, for `status`.
+        self.settings_anew: dict[str, Any] | None = None
         #: Where it listens, for `status`.
         self.addresses: Callable[[], dict[str, Any]] = dict
         #: Set when the process shall end.
@@ -91,10 +93,7 @@ class Front:
         self._table = ResourceTable(rows, library)
         child_settings = ChildSettings(library, str(settings.log_file))
         self._pool = Pool(child_settings, self._note_trouble, settings.limits.start_time)
-        self._discoveries = {
-            name: Discovery(name, self.take_child, self._note_trouble, settings.limits.search_time)
-            for name in self._table.libraries
-        }
+        self._discoveries = {name: self._discovery(name) for name in self._table.libraries}
         self.access = Access(
             settings.tokens,
             settings.by_address,
@@ -121,8 +120,40 @@ class Front:
         self._pool.give_back(await self._pool.take())
         if self._pool.trouble:
             raise Failure("START_FAILED", self._pool.trouble)
-        self._table = ResourceTable([await self._named(row) for row in self._table.rows], self._library)
+        self._table = await self.table_of(self._table.rows)
         await self.access.read()
+
+    async def table_of(self, rows: Iterable[ResourceSettings]) -> ResourceTable:
+        """The table of these rows, under canonical names. Raises Failure; SettingsError for all names that are none."""
+        named: list[ResourceSettings] = []
+        complaints = Complaints()
+        for row in rows:
+            with complaints.gathered():
+                named.append(await self._named(row))
+        complaints.check()
+        return ResourceTable(named, self._library)
+
+    def take(self, settings: Settings, table: ResourceTable) -> list[str]:
+        """Other settings hold from now on, and other rows for what is opened from now on: the resources that are open,
+        and keep what they have till they are closed though it is not what the rows say."""
+        if self.state is FrontState.SERVING:  # what drains does not linger
+            self.linger = settings.linger
+        limits = settings.limits
+        self.grace, self.limits = settings.grace, limits
+        self._admission.limit(limits.clients, limits.reserved_clients, limits.strangers)
+        self._pool.start_time = limits.start_time
+        for breaker in self._breakers.values():
+            breaker.limit(limits)
+        self._table = table
+        self._discoveries = {name: self._discoveries.get(name) or self._discovery(name) for name in table.libraries}
+        for resource in tuple(self.resources.values()):
+            if resource.settings != table.of(resource.name):
+                resource.close_unused()
+        self.access.take(settings.tokens, settings.by_address, limits.wrong_token_time)
+        return [name for name in self.open_resources() if self.resources[name].settings != table.of(name)]
+
+    def _discovery(self, library: str) -> Discovery:
+        return Discovery(library, self.take_child, self._note_trouble, self.limits.search_time)
 
     async def _named(self, row: ResourceSettings) -> ResourceSettings:
         if row.is_pattern:

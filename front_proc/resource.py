@@ -171,6 +171,11 @@ class Resource:
         elif self.keeper.state is State.READY and not self.is_wanted(at_open=False):
             self.keeper.fire(Event.CLOSE)  # it lingers
 
+    def close_unused(self) -> None:
+        """It only lingers: close it, so that who comes next finds it as it is set now."""
+        if self.keeper.state is State.READY and not self.is_wanted(at_open=False) and not self.service.is_busy:
+            self.keeper.fire(Event.CLOSE)
+
     async def abort(self, reason: str) -> None:
         """Somebody's word: cut the running command short. Returns when it has ended."""
         await self.service.abort(reason)

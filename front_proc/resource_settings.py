@@ -22,13 +22,14 @@ from front_proc.guards import Guards, Limit
 from front_proc.scpi_patterns import Pattern
 from front_proc.setting_values import (
     LIBRARIES,
+    Complaints,
     Setting,
     SettingsError,
     WrongValueError,
     flag,
     is_number,
     library,
-    named,
+    read_table,
     seconds,
 )
 from front_proc.text_framing import unescape
@@ -309,25 +310,27 @@ def read_rows(tables: Any, file: str) -> tuple[ResourceSettings, ...]:
     """The rows under `resource` in the TOML file. Raises SettingsError, which names the row by its number from 1."""
     if not isinstance(tables, list) or not all(isinstance(row, dict) for row in tables):
         raise SettingsError(f"{file}: resource: settings of a resource begin with the line [[resource]]")
-    rows = tuple(_read_row(row, f"{file}, [[resource]] {number}") for number, row in enumerate(tables, 1))
+    rows: list[ResourceSettings] = []
+    complaints = Complaints()
+    for number, table in enumerate(tables, 1):
+        with complaints.gathered():
+            rows.append(_read_row(table, f"{file}, [[resource]] {number}"))
     first: dict[str, ResourceSettings] = {}
     for row in rows:
         if row.name is not None and first.setdefault(row.name.casefold(), row) is not row:
             other = first[row.name.casefold()].where.rpartition(", ")[2]
-            raise SettingsError(f"{row.where}: name = {row.name!r} is the alias of {other} already")
-    return rows
+            complaints.texts.append(f"{row.where}: name = {row.name!r} is the alias of {other} already")
+    complaints.check()
+    return tuple(rows)
 
 
 def _read_row(table: dict[str, Any], where: str) -> ResourceSettings:
-    given: dict[str, Any] = {}
-    for key, value in table.items():
-        setting = named(KEYS, key)
-        if setting is None:
-            names = ", ".join(row.name for row in KEYS)
-            raise SettingsError(f"{where}: no setting of a resource is called {key!r}; there are {names}")
-        given[setting.field] = setting.taken_from_file(value, f"{where}: {key} = ")
-    if "match" not in given:
-        raise SettingsError(f"{where}: match is missing: the row must say which resources it is for")
+    complaints = Complaints()
+    with complaints.gathered():
+        given = read_table(KEYS, table, where, "setting of a resource")
+    if "match" not in table:
+        complaints.texts.append(f"{where}: match is missing: the row must say which resources it is for")
+    complaints.check()
     row = ResourceSettings(given.pop("match"), given.pop("name", None), given, where)
     if row.name is not None and row.is_pattern:
         raise SettingsError(

@@ -28,6 +28,7 @@ def describe(front: Front, rights: Rights = EVERYTHING) -> dict[str, Any]:
         "state": front.state.value,
         "addresses": front.addresses(),
         "audit": front.audit.describe(),
+        "settings": front.settings_anew,
         "connections": [_describe_client(client, rights) for client in sorted(front.clients, key=_address_of)],
     }
 

@@ -37,8 +37,9 @@ def records_of_every_event(daemon_factory, instrument_factory, folder: Path) -> 
         hang_crash_and_back_off(daemon, instrument_factory())
         power_cut(daemon, instrument_factory())
         noise(daemon)
-        role_too_low(daemon)
         stranger(daemon, instrument_factory())
+        other_settings(daemon, config)
+        role_too_low(daemon)
         locks_that_end(daemon, instrument_factory())
         disk_full(daemon)
     daemon.end()
@@ -103,6 +104,14 @@ def stranger(daemon: Daemon, instrument) -> None:
         instrument.ask("BE TEST,ANOTHER INSTRUMENT,2,1.0;*OPC?")
         client.ask(f".!.restart {instrument.resource}")
         daemon.wait_for_audit(event="changed")
+
+
+def other_settings(daemon: Daemon, config: Path) -> None:
+    """They are read anew, and then are none."""
+    for number, text in enumerate(("[limits]\nfailures = 3\n", "linger = -1\n"), 1):
+        config.write_text(text)
+        os.kill(daemon.pid, signal.SIGHUP)
+        wait_until(lambda number=number: len(daemon.audit(event="settings")) == number, what="settings on record")
 
 
 def locks_that_end(daemon: Daemon, instrument) -> None:

@@ -104,7 +104,9 @@ def field(settings, name):
 def test_every_option_is_tried_here():
     """A new option needs a row above."""
     assert {option.name for option in OPTIONS} == set(VALUES) == set(WRONG)
-    assert {option.field for option in OPTIONS} | {"limits", "resources"} == set(Settings.__dataclass_fields__)
+    assert {option.field for option in OPTIONS} | {"limits", "resources", "config"} == set(
+        Settings.__dataclass_fields__
+    )
 
 
 def test_defaults_are_those_of_the_card():
