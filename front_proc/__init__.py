@@ -15,6 +15,7 @@ locks, leases, lock_*           who has the resource to itself, how long, and wh
 guard_*, guards, scpi*          what must not reach an instrument: rules, messages as it reads them, sessions
 safe_*                          what is sent when who has the lock is lost
 events, event_service           service requests and other events
+check_config, sample_config     --check-config and --print-config; toml_values how TOML writes a value
 reload                          the settings read anew while it serves
 resource_settings, resource_table   what is configured for which resource
 keeper, lifecycle, child, pool  the instrument's process: deadlines, the table of states, mechanics, spares

@@ -124,7 +124,7 @@ class Audit:
 
 def open_audit(settings: Settings, tell: Callable[[str, dict[str, Any]], None]) -> Audit:
     """The audit log as it is set. Raises OSError, and SettingsError for a key that is none."""
-    key = b"" if settings.audit_key_file is None else _key_in(settings.audit_key_file)
+    key = b"" if settings.audit_key_file is None else key_in(settings.audit_key_file)
     return Audit(settings.audit_file, key=key, rotation=rotation_of(settings), tell=tell)
 
 
@@ -133,8 +133,8 @@ def rotation_of(settings: Settings) -> Rotation:
     return Rotation(settings.audit_rotate_size, settings.audit_rotate_age * _DAY, settings.audit_keep)
 
 
-def _key_in(file: Path) -> bytes:
-    """The whole file, newline and all."""
+def key_in(file: Path) -> bytes:
+    """The whole file, newline and all. Raises SettingsError."""
     where = f"--audit-key-file {file}"
     try:
         found = file.stat()

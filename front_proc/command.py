@@ -1,6 +1,7 @@
 """The command: from options to a serving daemon, and from its end to an exit code.
 
 Runs in the front process. Exit codes: 0 ended orderly (or, with --daemonize, serves); 1 could not start; 2 bad option.
+With --check-config or --print-config nothing is started: 0, or 2 for settings that are not accepted.
 
 Signals: SIGTERM and SIGINT end the daemon orderly. SIGHUP has its logs reopened, and settings, token file and
 certificate read anew; but on a terminal it means that the terminal is gone, and ends the daemon as well.
@@ -23,7 +24,7 @@ from typing import Any, NoReturn
 
 from front_proc.service_manager import ServiceManager
 from front_proc.setting_values import SettingsError
-from front_proc.settings import Settings, read_settings
+from front_proc.settings import Settings, parser, read_settings
 from pyvisa_daemon.errors import Failure
 from pyvisa_daemon.tokens import TokenFileError
 from pyvisa_daemon.version import __version__
@@ -41,7 +42,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit("The daemon runs on Linux only; programs on this machine can use one elsewhere.")
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started us may ignore it: then no exit code could be had
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    asked = parser().parse_args(arguments)
+    if asked.print_config:
+        from front_proc.sample_config import sample
+
+        print(sample(), end="")
+        sys.exit(0)
     try:
+        if asked.check_config:
+            from front_proc.check_config import checked
+
+            print(checked(arguments), end="")
+            sys.exit(0)
         settings = read_settings(arguments)
         manager = ServiceManager.from_environment(os.environ)
         if settings.daemonize and manager.is_there:

@@ -7,7 +7,6 @@ import asyncio
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from resource import RLIMIT_NOFILE, getrlimit
@@ -27,10 +26,9 @@ from front_proc.pool import Pool
 from front_proc.resource import Resource
 from front_proc.resource_names import folded
 from front_proc.resource_settings import EffectiveSettings, ResourceSettings
-from front_proc.resource_table import ResourceTable
+from front_proc.resource_table import ResourceTable, named_rows
 from front_proc.rights import Role
 from front_proc.sessions import Client, Session
-from front_proc.setting_values import Complaints, SettingsError
 from front_proc.settings import Settings
 from front_proc.tickets import shortened
 from instrument_proc.spawn import ChildSettings
@@ -125,13 +123,7 @@ class Front:
 
     async def table_of(self, rows: Iterable[ResourceSettings]) -> ResourceTable:
         """The table of these rows, under canonical names. Raises Failure; SettingsError for all names that are none."""
-        named: list[ResourceSettings] = []
-        complaints = Complaints()
-        for row in rows:
-            with complaints.gathered():
-                named.append(await self._named(row))
-        complaints.check()
-        return ResourceTable(named, self._library)
+        return ResourceTable(await named_rows(rows, self._pool.canonical), self._library)
 
     def take(self, settings: Settings, table: ResourceTable) -> list[str]:
         """Other settings hold from now on, and other rows for what is opened from now on: the resources that are open,
@@ -154,16 +146,6 @@ class Front:
 
     def _discovery(self, library: str) -> Discovery:
         return Discovery(library, self.take_child, self._note_trouble, self.limits.search_time)
-
-    async def _named(self, row: ResourceSettings) -> ResourceSettings:
-        if row.is_pattern:
-            return row
-        try:
-            return replace(row, match=await self._pool.canonical(row.match))
-        except Failure as failure:
-            if failure.token != "VI_ERROR_INV_RSRC_NAME":  # noqa: S105 - the name of an error
-                raise
-            raise SettingsError(f"{row.where}: match = {row.match!r} is no resource: {failure.text}") from failure
 
     # What a resource and its keeper need.
 

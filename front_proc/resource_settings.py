@@ -213,6 +213,7 @@ KEYS = (
         "a resource's name, or a pattern of canonical names with '*', '?' or '[...]'",
         None,
         "the resources that the row is for; required",
+        example="TCPIP::192.168.0.2::INSTR",
     ),
     Setting(
         "name",
@@ -220,14 +221,23 @@ KEYS = (
         "letters, digits, '_', '-' and '.', beginning with a letter, a digit or '_'",
         None,
         "an alias, which can be used wherever a resource's name can; only with a match that is a name",
+        example="scope",
     ),
-    Setting("library", library, LIBRARIES, None, "VISA library that opens it (default: the daemon's visa-library)"),
+    Setting(
+        "library",
+        library,
+        LIBRARIES,
+        None,
+        "VISA library that opens it (default: the daemon's visa-library)",
+        example="@ivi",
+    ),
     Setting(
         "termination",
         _termination,
         r"'\n', '\r\n', '\xHH' or the like, 'none' for none, or a list of two: for reading and for writing",
         r"\n",
         "what ends messages on text connections, until a client changes it for itself",
+        example=[r"\r\n", r"\r"],
     ),
     Setting(
         "timeout",
@@ -235,6 +245,7 @@ KEYS = (
         f"milliseconds, a whole number from 0 to {INFINITE_MS - 1}, or inf",
         None,
         "timeout of a new session in milliseconds, as in PyVISA (default: what the VISA library has, as a rule 2000)",
+        example=10000,
     ),
     Setting(
         "hold",
@@ -265,6 +276,7 @@ KEYS = (
         "a list of messages without a query",
         [],
         "what makes it safe: sent once, in this order, when the client that has its lock is lost, and on `.!.safe`",
+        example=["OUTP OFF", "VOLT 0"],
     ),
     Setting("safe-at-stop", flag, "true or false", False, "its safe state is also sent when the daemon ends"),
     Setting(
@@ -282,8 +294,16 @@ KEYS = (
         "a list of headers as manuals write them: '*RST', 'SYSTem:PRESet', 'OUTPut[:STATe] ON'",
         [],
         "the commands that do not reach it",
+        example=["*RST", "SYSTem:PRESet"],
     ),
-    Setting("confirm", patterns, "the same", [], "the commands that need a confirmation with a reason"),
+    Setting(
+        "confirm",
+        patterns,
+        "the same",
+        [],
+        "the commands that need a confirmation with a reason",
+        example=["OUTPut[:STATe] ON"],
+    ),
     Setting(
         "limit",
         limits,
@@ -291,6 +311,7 @@ KEYS = (
         "[LOW, HIGH, 'UNIT'] for a unit",
         {},
         "the commands whose parameters must be numbers within a range",
+        example={"VOLTage": [0, 12]},
     ),
 )
 

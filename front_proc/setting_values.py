@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -188,8 +189,9 @@ def read_table(
         with complaints.gathered():
             setting = named(settings, key)
             if setting is None:
-                names = ", ".join([*(row.name for row in settings), *others])
-                raise SettingsError(f"{where}: no {kind} is called {key!r}; there are {names}")
+                names = [*(row.name for row in settings), *others]
+                close = "".join(f" ({name} is)" for name in get_close_matches(key, names, 1))
+                raise SettingsError(f"{where}: no {kind} is called {key!r}{close}; there are {', '.join(names)}")
             values[setting.field] = setting.taken_from_file(value, f"{where}: {key} = ")
     complaints.check()
     return values

@@ -286,6 +286,12 @@ def parser() -> argparse.ArgumentParser:
             shown = "" if option.default is None else f" (default: {option.default})"
             made.add_argument(f"--{option.name}", metavar=option.metavar, help=option.help + shown)
     made.add_argument("--config", metavar="FILE.toml", help="file with any of these options")
+    made.add_argument(
+        "--check-config", action="store_true", help="say what all this comes to, or what is wrong with it, and exit"
+    )
+    made.add_argument(
+        "--print-config", action="store_true", help="print a file with every setting and its meaning, and exit"
+    )
     return made
 
 

@@ -292,7 +292,8 @@ def test_no_text_raises_anything_but_a_settings_error(name, value):
 def test_parser_takes_nothing_that_the_table_does_not_have():
     """One table: for the command line, the file and the reference page."""
     actions = [action for action in parser()._actions if not isinstance(action, argparse._HelpAction)]
-    assert {action.dest for action in actions} == {option.field for option in OPTIONS} | {"config"}
+    others = {"config", "check_config", "print_config"}
+    assert {action.dest for action in actions} == {option.field for option in OPTIONS} | others
 
 
 @pytest.mark.parametrize(
