@@ -219,6 +219,14 @@ class Front:
             resource = self._table.spelling(await self._pool.canonical(name))
         return self._as_open(resource)
 
+    def aliases_of(self, resource: str) -> list[str]:
+        """What the settings call it, by its canonical name."""
+        return self._table.aliases_of(resource)
+
+    def aliases(self) -> dict[str, str]:
+        """Every alias, and the canonical name of its resource, open or not."""
+        return {alias: name for name in self._table.listed for alias in self._table.aliases_of(name)}
+
     def _as_open(self, resource: str) -> str:
         return self._open_as.get(folded(resource), resource)
 

@@ -14,7 +14,6 @@ from typing import Any, Protocol
 
 from front_proc import limits
 from front_proc.audit import Audit, rotation_of
-from front_proc.certificate import read_certificate
 from front_proc.daemonize import StartError
 from front_proc.front import Front
 from front_proc.log_writer import LogWriter
@@ -122,6 +121,8 @@ class Reload:
             raise SettingsError(f"token-file: there is no {now.tokens}")
         self._judge(now)
         if self._tls is not None and now.given_certificate is not None:
+            from front_proc.certificate import read_certificate  # ssl is for who has a TLS port
+
             read_certificate(*now.given_certificate)
 
     def _tell(self, found: dict[str, Any]) -> None:

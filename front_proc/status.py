@@ -29,6 +29,7 @@ def describe(front: Front, rights: Rights = EVERYTHING) -> dict[str, Any]:
         "addresses": front.addresses(),
         "audit": front.audit.describe(),
         "settings": front.settings_anew,
+        "aliases": {alias: name for alias, name in front.aliases().items() if rights.sees(name)},
         "connections": [_describe_client(client, rights) for client in sorted(front.clients, key=_address_of)],
     }
 
