@@ -43,6 +43,7 @@ from front_proc import (  # noqa: E402
     token_file,
     wire_conversation,
 )
+from front_proc.toml_values import toml_value  # noqa: E402
 from pyvisa_daemon import audit_chain, errors, functions, wire  # noqa: E402
 
 Row = tuple[str | None, ...]
@@ -201,25 +202,25 @@ def all_settings() -> Callable[[str], str]:
     rows = []
     for option in settings.OPTIONS:
         on_command_line = f"{option.switch} {option.metavar}".rstrip()
-        default = "see text" if option.default is None else code(str(option.default))
-        default = code(str(option.default).lower()) if option.is_flag else default
-        rows.append((code(option.name), code(on_command_line), default, option.accepted, option.help))
-    return table(("name", "on the command line", "default", "accepted", "meaning"), rows)
+        default = "see text" if option.default is None else code(toml_value(option.default))
+        when = str(option.when)
+        rows.append((code(option.name), code(on_command_line), default, option.accepted, option.help, when))
+    heads = ("name", "on the command line", "default", "accepted", "meaning", "a change counts")
+    return table(heads, rows)
 
 
 def resource_keys() -> Callable[[str], str]:
     rows = []
     for row in resource_settings.KEYS:
-        default = "see text" if row.default is None else code(str(row.default))
-        default = "`false`" if row.default is False else default
+        default = "see text" if row.default is None else code(toml_value(row.default))
         rows.append((code(row.name), default, row.accepted, row.help))
     return table(("key", "default", "accepted", "meaning"), rows)
 
 
 def all_limits() -> Callable[[str], str]:
     return table(
-        ("limit", "default", "accepted", "meaning"),
-        [(code(row.name), code(str(row.default)), row.accepted, row.help) for row in limits.ROWS],
+        ("limit", "default", "accepted", "meaning", "a change counts"),
+        [(code(row.name), code(str(row.default)), row.accepted, row.help, str(row.when)) for row in limits.ROWS],
     )
 
 

@@ -16,8 +16,11 @@ locks, leases, lock_*           who has the resource to itself, how long, and wh
 guard_*, guards, scpi*          what must not reach an instrument: rules, messages as it reads them, sessions
 safe_*                          what is sent when who has the lock is lost
 events, event_service           service requests and other events
+check_config, sample_config     --check-config and --print-config; toml_values how TOML writes a value
+reload                          the settings read anew while it serves
 resource_settings, resource_table   what is configured for which resource
 keeper, lifecycle, child, pool  the instrument's process: deadlines, the table of states, mechanics, spares
+identities                      who was first seen where, and who is refused
 breaker, limits, house          when it is started again; how long what may take; the borders between these rooms
 read_ahead, spool               answers that were read for somebody; long writes on disk
 demo                            the bundled bench of `--demo`

@@ -65,6 +65,14 @@ class Access:
         """What a connection from there may do before it has shown anything."""
         return self._by_address.rights_at(host)
 
+    def take(self, file: Path, by_address: ByAddress, wrong_token_time: float) -> None:
+        """Other settings hold from now on; `read_anew` is to follow. Who has shown no token is cut if that would have
+        other rights now."""
+        self._file, self._by_address, self._wrong_token_time = file, by_address, wrong_token_time
+        for client in tuple(self._clients):
+            if not client.token and client.rights != self.rights_at(client.host):
+                client.cut("what it may do without a token was changed; connect again")
+
     # Tokens.
 
     def recognises(self, client: Client, shown: str) -> bool:

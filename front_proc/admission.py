@@ -34,6 +34,10 @@ class Admission:
         #: Those without rights, in the order in which they came, and the descriptors of their connections.
         self._strangers: dict[Client, int] = {}
 
+    def limit(self, limit: int, reserve: int, strangers: int) -> None:
+        """Other numbers hold from now on, for who comes."""
+        self._limit, self._reserve, self._most_strangers = limit, reserve, strangers
+
     def admit(self, client: Client, descriptor: int, descriptors: int) -> bool:
         """Count a new client in, if there is room.
 

@@ -28,6 +28,7 @@ EVENTS = {
     "rejected": "a connection was closed for what it sent, or because there were too many",
     "denied": "a client asked for something that takes a higher role than it has",
     "tokens": "the token file was read anew",
+    "settings": "the settings were read anew, and differ, or cannot be used",
     "open": "a client opened a resource",
     "close": "a client closed a resource",
     "command": "a command ended",
@@ -44,6 +45,7 @@ EVENTS = {
     "restarted": "a new process has the instrument open again",
     "backoff": "an instrument failed again; its next start waits",
     "broken": "an instrument failed too often and is left alone",
+    "changed": "another instrument answers than the one first seen, and is refused",
     "unreachable": "an instrument could not be reached",
     "closed": "an instrument's process closed its session and ended",
     "safe": "a message of an instrument's safe state was sent, or given up",
@@ -106,6 +108,10 @@ class Audit:
             "failing": writer.is_failing,
         }
 
+    def rotate_by(self, rotation: Rotation) -> None:
+        """As `LogWriter.rotate_by`."""
+        self._writer.rotate_by(rotation)
+
     def reopen(self) -> Future[None]:
         """As `LogWriter.reopen`."""
         return self._writer.reopen()
@@ -118,13 +124,17 @@ class Audit:
 
 def open_audit(settings: Settings, tell: Callable[[str, dict[str, Any]], None]) -> Audit:
     """The audit log as it is set. Raises OSError, and SettingsError for a key that is none."""
-    key = b"" if settings.audit_key_file is None else _key_in(settings.audit_key_file)
-    rotation = Rotation(settings.audit_rotate_size, settings.audit_rotate_age * _DAY, settings.audit_keep)
-    return Audit(settings.audit_file, key=key, rotation=rotation, tell=tell)
+    key = b"" if settings.audit_key_file is None else key_in(settings.audit_key_file)
+    return Audit(settings.audit_file, key=key, rotation=rotation_of(settings), tell=tell)
 
 
-def _key_in(file: Path) -> bytes:
-    """The whole file, newline and all."""
+def rotation_of(settings: Settings) -> Rotation:
+    """When it is to be rotated."""
+    return Rotation(settings.audit_rotate_size, settings.audit_rotate_age * _DAY, settings.audit_keep)
+
+
+def key_in(file: Path) -> bytes:
+    """The whole file, newline and all. Raises SettingsError."""
     where = f"--audit-key-file {file}"
     try:
         found = file.stat()

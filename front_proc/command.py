@@ -1,10 +1,11 @@
 """The command: from options to a serving daemon, and from its end to an exit code.
 
 Runs in the front process, called by `entry`. Exit codes: 0 ended orderly (or, with --daemonize, serves); 1 could not
-start; 2 bad option.
+start; 2 bad option. With --check-config or --print-config nothing is started: 0, or 2 for settings that are not
+accepted.
 
-Signals: SIGTERM and SIGINT end the daemon orderly. SIGHUP has its logs reopened, and token file and certificate read
-anew; but on a terminal it means that the terminal is gone, and ends the daemon as well.
+Signals: SIGTERM and SIGINT end the daemon orderly. SIGHUP has its logs reopened, and settings, token file and
+certificate read anew; but on a terminal it means that the terminal is gone, and ends the daemon as well.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ from typing import Any, NoReturn
 
 from front_proc.service_manager import ServiceManager
 from front_proc.setting_values import SettingsError
-from front_proc.settings import Settings, read_settings
+from front_proc.settings import Settings, parser, read_settings
 from pyvisa_daemon.errors import Failure
 from pyvisa_daemon.tokens import TokenFileError
 from pyvisa_daemon.version import __version__
@@ -39,7 +40,19 @@ REOPEN_TIME = 2.0
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the daemon. Does not return: exits with the code above."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started us may ignore it: then no exit code could be had
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    asked = parser().parse_args(arguments)
+    if asked.print_config:
+        from front_proc.sample_config import sample
+
+        print(sample(), end="")
+        sys.exit(0)
     try:
+        if asked.check_config:
+            from front_proc.check_config import checked
+
+            print(checked(arguments), end="")
+            sys.exit(0)
         settings = read_settings(arguments)
         manager = ServiceManager.from_environment(os.environ)
         if settings.daemonize and manager.is_there:
@@ -48,28 +61,43 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
                 "started; leave --daemonize out, or unset NOTIFY_SOCKET if there is none"
             )
     except SettingsError as error:
-        print(f"instrument-daemon: {error}", file=sys.stderr)
+        print(_in_lines(error), end="", file=sys.stderr)
         sys.exit(2)
-    _serve(settings, manager)
+    _serve(settings, manager, arguments)
 
 
-def _serve(settings: Settings, manager: ServiceManager) -> NoReturn:
+def _in_lines(error: SettingsError) -> str:
+    return "".join(f"instrument-daemon: {text}\n" for text in error.texts)
+
+
+def _here() -> Path | None:
+    """The folder in which the command runs, if it is there."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return None
+
+
+def _serve(settings: Settings, manager: ServiceManager, arguments: list[str]) -> NoReturn:
     from front_proc.daemonize import PidFile, Readiness, StartError, go_to_background, make_run_folder
 
     readiness = Readiness()
+    folder = _here()
     is_hangup_the_end = not settings.daemonize and not manager.is_there and _has_terminal()
     try:
         make_run_folder(settings.run_dir)
         pid_file = PidFile(settings.pid_file)
         tls = _tls(settings)
         listener = _listen(settings.host, settings.port, "--port")
-        remarks = _judge_doors(settings, listener, tls)
+        doors = partial(_doors, listener=listener, tls=tls)
+        remarks = _judge_doors(doors(settings))
         if settings.daemonize:
             readiness = go_to_background(settings.log_file)
         _raise_descriptor_limit()
         faulthandler.enable()  # a watchdog ends what is stuck by SIGABRT: its stacks go where stderr goes
+        origin = _Origin(arguments, folder, doors)
         daemon = _Daemon(
-            settings, pid_file, listener, tls, readiness, manager, remarks, is_hangup_the_end=is_hangup_the_end
+            settings, origin, pid_file, listener, tls, readiness, manager, remarks, is_hangup_the_end=is_hangup_the_end
         )
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(daemon.run())
@@ -77,7 +105,7 @@ def _serve(settings: Settings, manager: ServiceManager) -> NoReturn:
         readiness.failed(1, f"instrument-daemon: {error.args[0]}\n")
         _leave(1)
     except SettingsError as error:
-        readiness.failed(2, f"instrument-daemon: {error}\n")
+        readiness.failed(2, _in_lines(error))
         _leave(2)
     _leave(0)
 
@@ -151,8 +179,8 @@ def _tls(settings: Settings) -> _Tls | None:
     from front_proc.tls_identity import TlsIdentity
 
     host = settings.tls_host or settings.host
-    given = None if settings.tls_certificate is None else (settings.tls_certificate, settings.tls_key)
-    return _Tls(_listen(host, settings.tls_port, "--tls-port"), TlsIdentity(given, settings.run_dir, host))
+    identity = TlsIdentity(settings.given_certificate, settings.run_dir, host)
+    return _Tls(_listen(host, settings.tls_port, "--tls-port"), identity)
 
 
 def _address(listener: socket.socket) -> str:
@@ -160,15 +188,19 @@ def _address(listener: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _judge_doors(settings: Settings, listener: socket.socket, tls: _Tls | None) -> str:
-    """What is to be said of who may come in, as soon as it serves. Raises StartError, TokenFileError."""
+def _doors(settings: Settings, listener: socket.socket, tls: _Tls | None) -> list[Any]:
+    """Where others come in."""
     from front_proc.bind_policy import Door
 
     def door(bound: socket.socket, certificate: Path | None = None) -> Door:
         host, port = bound.getsockname()[:2]
         return Door(host, port, settings, certificate)
 
-    doors = [door(listener), *([door(tls.listener, tls.identity.certificate.file)] if tls is not None else [])]
+    return [door(listener), *([door(tls.listener, tls.identity.certificate.file)] if tls is not None else [])]
+
+
+def _judge_doors(doors: list[Any]) -> str:
+    """What is to be said of who may come in, as soon as it serves. Raises StartError, TokenFileError."""
     for_others = [each for each in doors if each.is_for_others]
     first_token = (for_others or doors)[-1].make_first_token()  # in TLS if others may come so
     for each in doors:
@@ -178,12 +210,22 @@ def _judge_doors(settings: Settings, listener: socket.socket, tls: _Tls | None) 
     return "".join(dict.fromkeys(line for each in doors for line in each.remarks().splitlines(keepends=True)))
 
 
+@dataclass(frozen=True)
+class _Origin:
+    """How it was started, and where: what its settings come from; and its doors, with whatever settings."""
+
+    arguments: list[str]
+    folder: Path | None
+    doors: Callable[[Settings], list[Any]]
+
+
 class _Daemon:
     """One run: what is started in order, and ended in the reverse order."""
 
     def __init__(
         self,
         settings: Settings,
+        origin: "_Origin",
         pid_file: Any,
         listener: socket.socket,
         tls: _Tls | None,
@@ -194,6 +236,7 @@ class _Daemon:
         is_hangup_the_end: bool,
     ) -> None:
         self._settings = settings
+        self._origin = origin
         self._pid_file = pid_file
         self._listener = listener
         self._tls = tls
@@ -202,6 +245,7 @@ class _Daemon:
         #: What is said of who may come, as soon as it serves.
         self._remarks = remarks
         self._front: Any = None
+        self._reload: Any = None
         self._is_hangup_the_end = is_hangup_the_end
         #: What goes on beside serving, kept until it is done.
         self._doing: set[asyncio.Task[Any]] = set()
@@ -220,7 +264,7 @@ class _Daemon:
         except OSError as error:
             raise StartError(f"{error.filename} cannot be written: {error.strerror}") from error
         if not self._is_hangup_the_end:  # from now on: logs may be rotated while it starts
-            self._on(signal.SIGHUP, lambda: self._reopen_logs(log, audit))
+            self._on(signal.SIGHUP, lambda: self._read_anew(log, audit))
         bench = Bench() if settings.demo else None
         try:
             await self._serve(audit, log, bench)
@@ -233,6 +277,7 @@ class _Daemon:
     async def _serve(self, audit: Any, log: Any, bench: Any) -> None:
         from front_proc.connection import Connection
         from front_proc.front import Front
+        from front_proc.reload import Reload
         from front_proc.stalls import StallWatch
 
         settings = self._settings
@@ -244,6 +289,9 @@ class _Daemon:
         loop.set_exception_handler(lambda _, context: log.put("fault", {"error": _in_words(context)}))
         await front.warm_up()
         self._front = front
+        identity = self._tls.identity if self._tls is not None else None
+        reload = (settings, rows, front, audit, log, identity, self._judge)
+        self._reload = Reload(self._origin.arguments, self._origin.folder, *reload)
         gc.freeze()  # what is imported stays: to look for garbage in all of it would stop everybody for 9 ms
         # With every descriptor in use asyncio tries, and complains, once for each of `backlog` (cpython 151615). Both
         # loops listen anew with it, so that the listener's own has to be said again.
@@ -322,11 +370,17 @@ class _Daemon:
     def _on(self, number: signal.Signals, begin: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         asyncio.get_running_loop().add_signal_handler(number, lambda: self._do(begin()))
 
-    async def _reopen_logs(self, log: Any, audit: Any) -> None:
+    def _judge(self, settings: Settings) -> None:
+        """May clients come in as it is set now? Raises StartError, TokenFileError."""
+        for door in self._origin.doors(settings):
+            door.judge()
+
+    async def _read_anew(self, log: Any, audit: Any) -> None:
         self._manager.reloading()
         files = [(log, self._settings.log_file), (audit, self._settings.audit_file)]
         await asyncio.wait([self._do(_reopen(writer, file, log)) for writer, file in files], timeout=REOPEN_TIME)
-        if self._front is not None:
+        if self._reload is not None:
+            await self._reload.read_anew()
             await self._front.access.read_anew()
         if self._tls is not None:
             self._tls.identity.renew(log)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from front_proc.attributes import ResourceAttributes
 from front_proc.hold import Hold
+from front_proc.house import House
 from front_proc.keeper import Keeper
 from front_proc.lifecycle import Event, State
 from front_proc.read_ahead import LIMIT
@@ -51,13 +52,13 @@ class _Errand:
 
 
 class Errands:
-    """The errands to one keeper's process, one at a time. Seconds: `grace` as for any VISA call; `resync_time` for a
-    resynchronisation beyond the patience with late answers."""
+    """The errands to one keeper's process, one at a time. `reopening` is the seconds that a resynchronisation has
+    besides, if it makes a connection anew."""
 
-    def __init__(self, keeper: Keeper, grace: float, resync_time: float) -> None:
+    def __init__(self, keeper: Keeper, house: House, reopening: float) -> None:
         self._keeper = keeper
-        self._grace = grace
-        self._resync_time = resync_time
+        self._house = house
+        self._reopening = reopening
         self._errand: _Errand | None = None
 
     @property
@@ -102,7 +103,8 @@ class Errands:
             self._keeper.fire(Event.DONE)
 
         arguments: list[Argument] = [hold.late_answers, round(hold.patience * 1000)]
-        self._send(_Errand("resynchronise", arguments, Event.DIRTY, self._resync_time + hold.patience, done), [])
+        limit = self._house.limits.resync_time + self._reopening + hold.patience
+        self._send(_Errand("resynchronise", arguments, Event.DIRTY, limit, done), [])
 
     def read_ahead(self, hold: Hold, holder: Session, attributes: ResourceAttributes) -> None:
         """Read `holder`'s answer as that session would, into its own store; what cannot be had is lost to it."""
@@ -125,7 +127,7 @@ class Errands:
                 hold.was_read_ahead(report.status)
             self._go_on(report)
 
-        limit = READ_AHEAD_MS / 1000 + self._grace
+        limit = READ_AHEAD_MS / 1000 + self._house.grace
         errand = _Errand("read_ahead", [READ_AHEAD_MS, hold.promised], Event.DIRTY, limit, done, keep)
         self._send(errand, attributes.changes(holder))
 
@@ -136,7 +138,7 @@ class Errands:
             polled(report)
             self._go_on(report)
 
-        limit = POLL_MS / 1000 + self._grace
+        limit = POLL_MS / 1000 + self._house.grace
         self._send(_Errand("poll", [POLL_MS], Event.DISPATCHED, limit, done), [])
 
     def make_safe(
@@ -148,7 +150,7 @@ class Errands:
             done(report)
             self._go_on(report)
 
-        errand = _Errand("write", [], Event.DISPATCHED, seconds + self._grace, ended, number=number)
+        errand = _Errand("write", [], Event.DISPATCHED, seconds + self._house.grace, ended, number=number)
         self._send(errand, changes, data)
 
     def _send(self, errand: _Errand, changes: pipe.Attributes, data: bytes = b"") -> None:

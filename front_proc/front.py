@@ -7,7 +7,6 @@ import asyncio
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from resource import RLIMIT_NOFILE, getrlimit
@@ -19,6 +18,7 @@ from front_proc.audit import Audit
 from front_proc.breaker import Breaker
 from front_proc.child import ChildProcess
 from front_proc.discovery import Discovery, search_all
+from front_proc.identities import Identities
 from front_proc.lifecycle import State
 from front_proc.log_writer import LogWriter
 from front_proc.own_doors import leads_back
@@ -27,10 +27,9 @@ from front_proc.pool import Pool
 from front_proc.resource import Resource
 from front_proc.resource_names import folded
 from front_proc.resource_settings import EffectiveSettings, ResourceSettings
-from front_proc.resource_table import ResourceTable
+from front_proc.resource_table import ResourceTable, named_rows
 from front_proc.rights import Role
 from front_proc.sessions import Client, Session
-from front_proc.setting_values import SettingsError
 from front_proc.settings import Settings
 from front_proc.tickets import shortened
 from instrument_proc.spawn import ChildSettings
@@ -82,6 +81,8 @@ class Front:
         self.state = FrontState.SERVING
         #: Is called when it begins to stop, once.
         self.on_stopping: Callable[[], None] = lambda: None
+        #: What became of the settings when they were last read anew, for `status`.
+        self.settings_anew: dict[str, Any] | None = None
         #: Where it listens, for `status`.
         self.addresses: Callable[[], dict[str, Any]] = dict
         #: Is it announced on the network?
@@ -89,14 +90,12 @@ class Front:
         #: Set when the process shall end.
         self.ended = asyncio.Event()
         self._breakers: dict[str, Breaker] = {}
+        self.identities = Identities(settings.run_dir / "identities.json", self._note_trouble)
         self._library = library
         self._table = ResourceTable(rows, library)
         child_settings = ChildSettings(library, str(settings.log_file))
         self._pool = Pool(child_settings, self._note_trouble, settings.limits.start_time)
-        self._discoveries = {
-            name: Discovery(name, self.take_child, self._note_trouble, settings.limits.search_time)
-            for name in self._table.libraries
-        }
+        self._discoveries = {name: self._discovery(name) for name in self._table.libraries}
         self.access = Access(
             settings.tokens,
             settings.by_address,
@@ -123,18 +122,34 @@ class Front:
         self._pool.give_back(await self._pool.take())
         if self._pool.trouble:
             raise Failure("START_FAILED", self._pool.trouble)
-        self._table = ResourceTable([await self._named(row) for row in self._table.rows], self._library)
+        self._table = await self.table_of(self._table.rows)
         await self.access.read()
 
-    async def _named(self, row: ResourceSettings) -> ResourceSettings:
-        if row.is_pattern:
-            return row
-        try:
-            return replace(row, match=await self._pool.canonical(row.match))
-        except Failure as failure:
-            if failure.token != "VI_ERROR_INV_RSRC_NAME":  # noqa: S105 - the name of an error
-                raise
-            raise SettingsError(f"{row.where}: match = {row.match!r} is no resource: {failure.text}") from failure
+    async def table_of(self, rows: Iterable[ResourceSettings]) -> ResourceTable:
+        """The table of these rows, under canonical names. Raises Failure; SettingsError for all names that are none."""
+        return ResourceTable(await named_rows(rows, self._pool.canonical), self._library)
+
+    def take(self, settings: Settings, table: ResourceTable) -> list[str]:
+        """Other settings hold from now on, and other rows for what is opened from now on: the resources that are open,
+        and keep what they have till they are closed though it is not what the rows say."""
+        if self.state is FrontState.SERVING:  # what drains does not linger
+            self.linger = settings.linger
+        limits = settings.limits
+        self.grace, self.limits = settings.grace, limits
+        self._admission.limit(limits.clients, limits.reserved_clients, limits.strangers)
+        self._pool.start_time = limits.start_time
+        for breaker in self._breakers.values():
+            breaker.limit(limits)
+        self._table = table
+        self._discoveries = {name: self._discoveries.get(name) or self._discovery(name) for name in table.libraries}
+        for resource in tuple(self.resources.values()):
+            if resource.settings != table.of(resource.name):
+                resource.close_unused()
+        self.access.take(settings.tokens, settings.by_address, limits.wrong_token_time)
+        return [name for name in self.open_resources() if self.resources[name].settings != table.of(name)]
+
+    def _discovery(self, library: str) -> Discovery:
+        return Discovery(library, self.take_child, self._note_trouble, self.limits.search_time)
 
     # What a resource and its keeper need.
 
@@ -208,6 +223,14 @@ class Front:
             resource = self._table.spelling(await self._pool.canonical(name))
         return self._as_open(resource)
 
+    def aliases_of(self, resource: str) -> list[str]:
+        """What the settings call it, by its canonical name."""
+        return self._table.aliases_of(resource)
+
+    def aliases(self) -> dict[str, str]:
+        """Every alias, and the canonical name of its resource, open or not."""
+        return {alias: name for name in self._table.listed for alias in self._table.aliases_of(name)}
+
     def _as_open(self, resource: str) -> str:
         return self._open_as.get(folded(resource), resource)
 
@@ -251,17 +274,25 @@ class Front:
         return resource
 
     async def reset(self, name: str) -> None:
-        """An operator's word: what failed there is forgotten, and it starts at once if somebody has it open.
-
-        Raises Failure(NO_RESOURCE) if nobody has and nothing failed."""
+        """An operator's word: what failed there is forgotten, who answers there is accepted, and it starts at once if
+        somebody has it open. Raises Failure(NO_RESOURCE) if nobody has and nothing failed."""
         canonical = await self.canonical(name)
         breaker, resource = self._breakers.get(canonical), self.resources.get(canonical)
         if resource is not None:
             resource.reset()
+        elif self.identities.accept(canonical):
+            return
         elif breaker is not None and not breaker.is_forgotten(time.monotonic()):
             breaker.reset()
         else:
             raise Failure("NO_RESOURCE", f"{name} is not open, and has not failed")
+
+    async def restart(self, name: str) -> None:
+        """An operator's word: end its process, whatever that does, and open it again; or, where nobody has it, look
+        again who answers there at the next open. Raises Failure(NO_RESOURCE) if there is nothing of it."""
+        canonical = await self.canonical(name)
+        if canonical in self.resources or not self.identities.look_again(canonical):
+            (await self.known(name)).restart()
 
     async def make_safe(self, client: Client, name: str, reason: str) -> None:
         """An operator's word: send a resource's safe state; where it is not open, `client` opens it meanwhile. Returns
@@ -279,11 +310,6 @@ class Front:
             if session is not None:
                 resource.drop_session(session)
 
-    def aliases_of(self, resource: str) -> list[str]:
-        """What else a resource is called, by its canonical name."""
-        return self._table.aliases_of(resource)
-
-    @property
     def known_resources(self) -> set[str]:
         """What is configured, open, or was found when somebody last looked; nothing is looked for."""
         found = (

@@ -10,6 +10,7 @@ from typing import Protocol
 from front_proc.audit import Audit
 from front_proc.breaker import Breaker
 from front_proc.child import ChildProcess
+from front_proc.identities import Identities
 from front_proc.limits import Limits
 from front_proc.pace import Rate
 from front_proc.resource_settings import EffectiveSettings
@@ -27,6 +28,7 @@ class House(Protocol):
     lock_folder: Path
     #: Of all resources' commands.
     rate: Rate
+    identities: Identities
 
     def note_fault(self, error: BaseException) -> None:
         """A fault of the daemon's own, for its log."""

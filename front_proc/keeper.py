@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from front_proc.child import LATE, ChildProcess
 from front_proc.house import House, Owner
+from front_proc.identities import how_to_identify
 from front_proc.lifecycle import TRANSITIONS, Action, Event, State, transition
 from front_proc.tickets import Outcome, failed
 from instrument_proc import pipe
@@ -26,6 +27,7 @@ RETRY_TIME = 1.0
 _SAYS_MORE = {
     State.BACKOFF: "INSTRUMENT_BACKOFF",
     State.BROKEN: "INSTRUMENT_BROKEN",
+    State.CHANGED: "INSTRUMENT_CHANGED",
     State.WEDGED: "INSTRUMENT_WEDGED",
 }
 
@@ -36,6 +38,7 @@ class Culprit(Enum):
     NOBODY = "nobody"  # it was commanded
     PROCESS = "process"  # it hung, crashed or raved: the breaker counts it
     INSTRUMENT = "instrument"  # it cannot be reached; the process is well
+    STRANGER = "stranger"  # another one was reached; the process is well
 
 
 class Keeper:
@@ -74,6 +77,10 @@ class Keeper:
 
     def want(self) -> None:
         """Somebody opens it: a process is started, unless the last ones failed."""
+        if self._is_refused:
+            self._refuse()
+            self.fire(Event.STRANGER)
+            return
         is_offline = self.state is State.OFFLINE  # its last process did nothing wrong, and commands try it too
         self.fire(Event.WANTED if is_offline else self._breaker.admits(time.monotonic()))
 
@@ -97,6 +104,19 @@ class Keeper:
         token = _SAYS_MORE.get(self.state, self._last_token)
         return remedy_of(token) if token else None
 
+    @property
+    def identity(self) -> str | None:
+        """Who was first seen there, if that is looked after."""
+        return self._house.identities.known(self._owner.name) if self._owner.settings.is_identified else None
+
+    @property
+    def _is_refused(self) -> bool:
+        return self._owner.settings.is_identified and self._house.identities.is_refused(self._owner.name)
+
+    def _refuse(self) -> None:
+        self.refusal = self._house.identities.refusal(self._owner.name)
+        self._blame(self.refusal.token, self.refusal.text)
+
     def may_wake(self) -> bool:
         """May a command have a dormant instrument started again?"""
         now = time.monotonic()
@@ -115,7 +135,9 @@ class Keeper:
         self._breaker.succeeded(time.monotonic())
 
     def reset(self) -> None:
-        """An operator says that it is fine again."""
+        """An operator says that it is fine again, whoever it is now."""
+        if self._is_refused:
+            self._house.identities.accept(self._owner.name)
         self._breaker.reset()
         self._try_again_at_once()
         self.fire(Event.RESET)
@@ -129,6 +151,8 @@ class Keeper:
 
     def restart(self) -> None:
         """An operator says that it shall start anew."""
+        if self._is_refused:
+            self._house.identities.look_again(self._owner.name)
         if Event.RESTART in TRANSITIONS[self.state]:  # else it does so already, for a reason of its own
             self.reason = "an operator restarted it"
         self.fire(Event.RESTART)
@@ -216,6 +240,14 @@ class Keeper:
             self.fire(Event.REFUSED)
             return
         assert self.child is not None
+        if self._owner.settings.is_identified and not self._house.identities.judge(name, report.identity):
+            self._culprit = Culprit.STRANGER
+            self._refuse()
+            self._house.audit.record(
+                "changed", resource=name, generation=self.generation, identity=report.identity, known=self.identity
+            )
+            self.fire(Event.STRANGER)
+            return
         again = "restarted" if self.generation > 1 else "opened"
         self.restarts += self.generation > 1
         self._can_abort = report.can_abort
@@ -255,6 +287,8 @@ class Keeper:
         is_wanted = self._owner.is_wanted(at_open=at_open)
         if self._culprit is Culprit.PROCESS:  # it counts, whoever wants what comes next
             event = self._on_record(self._breaker.failed(time.monotonic(), self.last_error))
+        elif self._culprit is Culprit.STRANGER:  # unless an operator has had a word meanwhile
+            event = Event.DIED_CHANGED if self._is_refused else Event.DIED_START
         elif (
             self._culprit is Culprit.INSTRUMENT and not self._owner.awaits_open
         ):  # an open always makes an attempt of its own
@@ -320,8 +354,10 @@ class Keeper:
         self.generation += 1
         name = self._owner.name
         lock_file = self._house.lock_folder / (quote(name, safe="") + ".lock")
-        self.arm(self._house.limits.open_time)
-        self.child.send(pipe.Open(name, self._owner.settings.library, str(lock_file), *self._owner.to_open()))
+        settings, open_time = self._owner.settings, self._house.limits.open_time
+        identify = how_to_identify(settings, open_time) if settings.is_identified else None
+        self.arm(open_time if identify is None else 2 * open_time)
+        self.child.send(pipe.Open(name, settings.library, str(lock_file), *self._owner.to_open(), identify))
 
     def _serve(self) -> None:
         self.arm(None)
@@ -337,7 +373,9 @@ class Keeper:
 
     def _fail_queued(self) -> None:
         name = self._owner.name
-        if self._culprit is Culprit.INSTRUMENT:
+        if self._culprit is Culprit.STRANGER:
+            self._owner.fail_queued(self.refusal)
+        elif self._culprit is Culprit.INSTRUMENT:
             self._owner.fail_queued(failed("VI_ERROR_CONN_LOST", f"{name}: not executed, {self.last_error}"))
         else:
             self._owner.fail_queued(failed("SESSION_RESET", f"{name}: not executed, {self.reason}"))

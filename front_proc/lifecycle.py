@@ -26,6 +26,7 @@ class State(StrEnum):
     OFFLINE = "offline"  # the instrument cannot be reached; the next command tries again
     BACKOFF = "backoff"  # it failed again; waits before the next start
     BROKEN = "broken"  # it failed too often; waits for `reset`, or for a command after the trial time
+    CHANGED = "changed"  # another instrument answers than the one first seen; waits for `reset`, or `restart`
     CLOSING = "closing"  # viClose, then the process ends
     TERMINATING = "terminating"  # it did not, and has SIGTERM
 
@@ -39,6 +40,7 @@ class Event(StrEnum):
     WARM = "warm"  # a warm child is at hand
     OPENED = "opened"
     REFUSED = "refused"  # viOpen failed, child healthy
+    STRANGER = "stranger"  # another instrument answers than the one first seen
     DISPATCHED = "dispatched"  # a command went to the child
     DONE = "done"
     DIRTY = "dirty"  # the next command needs a resynchronised session
@@ -54,6 +56,7 @@ class Event(StrEnum):
     DIED_OFFLINE = "died_offline"  # ... was of no use: the instrument cannot be reached
     DIED_WAIT = "died_wait"  # ... failed before: start later
     DIED_OFTEN = "died_often"  # ... failed too often
+    DIED_CHANGED = "died_changed"  # ... was well, but had another instrument
     ELAPSED = "elapsed"  # the back-off is over
     RESET = "reset"  # an operator's word
 
@@ -88,6 +91,7 @@ _AFTER_DEATH: dict[Event, tuple[State, tuple[Action, ...]]] = {
     E.DIED_OFFLINE: (S.OFFLINE, (A.FAIL_OPENS, A.FAIL_QUEUED)),
     E.DIED_WAIT: (S.BACKOFF, (A.START_BACKOFF, A.FAIL_OPENS, A.FAIL_QUEUED)),
     E.DIED_OFTEN: (S.BROKEN, (A.GIVE_UP, A.FAIL_OPENS, A.FAIL_QUEUED)),
+    E.DIED_CHANGED: (S.CHANGED, (A.FAIL_OPENS, A.FAIL_QUEUED)),
 }
 
 
@@ -103,6 +107,7 @@ TRANSITIONS: dict[State, dict[Event, tuple[State, tuple[Action, ...]]]] = {
         # Closing and opening again does not get around the breaker.
         E.TOO_SOON: (S.BACKOFF, (A.START_BACKOFF, A.FAIL_OPENS, A.FAIL_QUEUED)),
         E.TOO_OFTEN: (S.BROKEN, (A.GIVE_UP, A.FAIL_OPENS, A.FAIL_QUEUED)),
+        E.STRANGER: (S.CHANGED, (A.FAIL_OPENS, A.FAIL_QUEUED)),
     },
     S.STARTING: {
         E.WARM: (S.OPENING, (A.SEND_OPEN,)),
@@ -113,6 +118,7 @@ TRANSITIONS: dict[State, dict[Event, tuple[State, tuple[Action, ...]]]] = {
     S.OPENING: {
         E.OPENED: (S.READY, (A.SERVE,)),
         E.REFUSED: (S.KILLING, (A.FAIL_OPENS, A.FAIL_QUEUED, A.KILL)),
+        E.STRANGER: (S.KILLING, (A.FAIL_OPENS, A.FAIL_QUEUED, A.KILL)),
         E.DEADLINE: (S.KILLING, (A.NAME_HANG, A.FAIL_OPENS, A.FAIL_QUEUED, A.DUMP_AND_KILL)),
         E.GARBAGE: (S.KILLING, (A.FAIL_OPENS, A.FAIL_QUEUED, A.KILL)),
         E.RESTART: (S.KILLING, (A.KILL,)),
@@ -184,6 +190,11 @@ TRANSITIONS: dict[State, dict[Event, tuple[State, tuple[Action, ...]]]] = {
         E.RESTART: (S.STARTING, (A.TAKE_CHILD,)),
         E.CLOSE: (S.CLOSED, (A.FORGET,)),
     },
+    S.CHANGED: {  # no WANTED: who comes with a command must not be served by whoever it is
+        E.RESET: (S.STARTING, (A.TAKE_CHILD,)),
+        E.RESTART: (S.STARTING, (A.TAKE_CHILD,)),
+        E.CLOSE: (S.CLOSED, (A.FORGET,)),
+    },
     S.CLOSING: {
         E.DEADLINE: (S.TERMINATING, (A.TERMINATE,)),
         E.RESTART: (S.KILLING, (A.KILL,)),
@@ -198,7 +209,7 @@ TRANSITIONS: dict[State, dict[Event, tuple[State, tuple[Action, ...]]]] = {
 }
 
 #: States in which a command is refused at once, with the keeper's word for it, unless it may wake the instrument.
-DORMANT = frozenset({State.WEDGED, State.OFFLINE, State.BACKOFF, State.BROKEN})
+DORMANT = frozenset({State.WEDGED, State.OFFLINE, State.BACKOFF, State.BROKEN, State.CHANGED})
 
 
 def transition(state: State, event: Event) -> tuple[State, tuple[Action, ...]]:

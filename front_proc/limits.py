@@ -6,10 +6,10 @@ is the session's timeout and the `grace`.
 To add a limit: its row in ROWS and its field in Limits.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from front_proc.setting_values import Setting, SettingsError, is_number, named
+from front_proc.setting_values import Setting, SettingsError, When, is_number, read_table
 
 
 @dataclass(frozen=True)
@@ -58,28 +58,30 @@ def _count(value: Any) -> int:
     return value
 
 
-def _time(name: str, default: float, meaning: str) -> Setting:
-    return Setting(name, _seconds, "seconds, more than 0", default, meaning)
+def _time(name: str, default: float, meaning: str, when: When = When.AT_ONCE) -> Setting:
+    return Setting(name, _seconds, "seconds, more than 0", default, meaning, when=when)
 
 
 def _number(name: str, default: int, meaning: str) -> Setting:
-    return Setting(name, _count, "a whole number, 1 or more", default, meaning)
+    return Setting(name, _count, "a whole number, 1 or more", default, meaning, when=When.AT_ONCE)
 
 
-def _bytes(name: str, default: int, meaning: str, *, least: int = 1, most: int = 1 << 40) -> Setting:
+def _bytes(
+    name: str, default: int, meaning: str, when: When = When.AT_ONCE, *, least: int = 1, most: int = 1 << 40
+) -> Setting:
     def accept(value: Any) -> int:
         if not least <= _count(value) <= most:
             raise ValueError
         return _count(value)
 
-    return Setting(name, accept, f"bytes, a whole number from {least} to {most}", default, meaning)
+    return Setting(name, accept, f"bytes, a whole number from {least} to {most}", default, meaning, when=when)
 
 
 ROWS = (
     _time("start-time", 10.0, "from the spawn of a process until it has imported everything"),
-    _time("open-time", 15.0, "for viOpen, and for the attributes set after it"),
+    _time("open-time", 15.0, "for viOpen, and for the attributes set after it", When.OPEN),
     _time("begin-time", 2.0, "from handing a command to a process until its VISA call begins"),
-    _time("search-time", 15.0, "for `list_resources`, in a process of its own"),
+    _time("search-time", 15.0, "for `list_resources`, in a process of its own", When.START),
     _time("resync-time", 5.0, "for emptying an instrument of old answers, beyond the wait for late ones"),
     _time("abort-time", 1.0, "for the device clear of an abort; then the process is killed"),
     _time("close-time", 5.0, "for viClose and the end of the process; then it gets SIGTERM"),
@@ -92,11 +94,19 @@ ROWS = (
     _number("reserved-clients", 4, "how many more those are"),
     _time("line-time", 10.0, "for a line of the text protocol, or the wire's magic, once begun"),
     # Every command of the daemon's own fits into the least; the most is looked through in a few milliseconds.
-    _bytes("line-length", 1 << 16, "of a line before its terminator; blocks do not count", least=1 << 10, most=1 << 24),
+    _bytes(
+        "line-length",
+        1 << 16,
+        "of a line before its terminator; blocks do not count",
+        When.CONNECT,
+        least=1 << 10,
+        most=1 << 24,
+    ),
     _bytes(
         "output-pause",
         2 << 20,
         "replies that wait for a client; from so many on the instrument that answers waits, and it must go on reading",
+        When.CONNECT,
     ),
     _bytes("output-length", 32 << 20, "replies that wait for a client; beyond it the client is cut"),
     _time(
@@ -108,6 +118,7 @@ ROWS = (
         "silent-peer-time",
         30.0,
         "without a word from a client's machine, which is asked from half of it on; then the client is gone",
+        When.CONNECT,
     ),
     _number("failures", 5, "failures of a process within the failure window; one more is too many"),
     _time("failure-window", 60.0, "failures older than this are forgotten at the next success"),
@@ -118,7 +129,7 @@ ROWS = (
     ),
     _number("strangers", 64, "connections at once that have no rights yet; one more, and the oldest of them is cut"),
     _time("wrong-token-time", 1.0, "until a wrong token is answered; then the connection is closed"),
-    _time("confirm-time", 60.0, "from a confirmation until the message that it is for"),
+    _time("confirm-time", 60.0, "from a confirmation until the message that it is for", When.OPEN),
 )
 
 DEFAULTS = Limits(**{row.field: row.default for row in ROWS})
@@ -128,14 +139,7 @@ def read_limits(table: Any, file: str) -> Limits:
     """What `[limits]` in the TOML file comes to. Raises SettingsError."""
     if not isinstance(table, dict):
         raise SettingsError(f"{file}: limits: they stand below the line [limits]")
-    given: dict[str, Any] = {row.field: row.default for row in ROWS}
-    for key, value in table.items():
-        row = named(ROWS, key)
-        if row is None:
-            names = ", ".join(row.name for row in ROWS)
-            raise SettingsError(f"{file}, [limits]: no limit is called {key!r}; there are {names}")
-        given[row.field] = row.taken(value, f"{file}, [limits]: {key} = ")
-    limits = Limits(**given)
+    limits = replace(DEFAULTS, **read_table(ROWS, table, f"{file}, [limits]", "limit"))
     if limits.output_pause > limits.output_length:
         raise SettingsError(
             f"{file}, [limits]: output-pause = {limits.output_pause} is more than output-length = "

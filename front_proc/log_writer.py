@@ -133,6 +133,10 @@ class LogWriter:
             self._records.put(done)
         return done
 
+    def rotate_by(self, rotation: Rotation) -> None:
+        """That is when it rotates by itself from now on."""
+        self._rotation = rotation
+
     def close(self, limit: float = 2.0) -> None:
         """Write what waits, for `limit` seconds at most; what is lost by that is told, for no gap will tell of it."""
         self._records.put(None)

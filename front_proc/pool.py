@@ -36,7 +36,7 @@ class Pool:
         self, settings: ChildSettings, on_trouble: Callable[[str], None], start_time: float = DEFAULTS.start_time
     ) -> None:
         """`start_time`: seconds from a child's own spawn until it is warm, and for an answer of a spare."""
-        self._start_time = start_time
+        self.start_time = start_time
         self._settings = settings
         self._on_trouble = on_trouble
         self._starting = asyncio.Semaphore(STARTS_AT_ONCE)
@@ -94,7 +94,7 @@ class Pool:
             raise Failure("VI_ERROR_INV_RSRC_NAME", f"a resource's name has printable characters only: {resource!a}")
         child = await self.take()
         try:
-            answer = await ask(child, pipe.Name(resource), self._start_time)
+            answer = await ask(child, pipe.Name(resource), self.start_time)
         except BaseException:  # whoever asked may be gone: the child must not be left over
             child.kill()
             raise
@@ -136,7 +136,7 @@ class Pool:
             try:
                 if self._is_closed:  # while it began
                     raise Failure("SHUTTING_DOWN")
-                warm = await ask(child, None, self._start_time)
+                warm = await ask(child, None, self.start_time)
             except BaseException:  # whoever asked may be gone: the child must not be left over
                 child.kill()
                 raise

@@ -171,6 +171,11 @@ class Resource:
         elif self.keeper.state is State.READY and not self.is_wanted(at_open=False):
             self.keeper.fire(Event.CLOSE)  # it lingers
 
+    def close_unused(self) -> None:
+        """It only lingers: close it, so that who comes next finds it as it is set now."""
+        if self.keeper.state is State.READY and not self.is_wanted(at_open=False) and not self.service.is_busy:
+            self.keeper.fire(Event.CLOSE)
+
     async def abort(self, reason: str) -> None:
         """Somebody's word: cut the running command short. Returns when it has ended."""
         await self.service.abort(reason)
@@ -276,7 +281,7 @@ class Resource:
             return
         if self.keeper.state is State.READY and self._house.linger > 0:
             self._linger_timer = self._loop.call_later(self._house.linger, self._end_lingering)
-        elif self.keeper.state in (State.READY, State.OFFLINE, State.BACKOFF, State.BROKEN):
+        elif self.keeper.state in (State.READY, State.OFFLINE, State.BACKOFF, State.BROKEN, State.CHANGED):
             self.keeper.fire(Event.CLOSE)
 
     def _end_lingering(self) -> None:

@@ -22,13 +22,14 @@ from front_proc.guards import Guards, Limit
 from front_proc.scpi_patterns import Pattern
 from front_proc.setting_values import (
     LIBRARIES,
+    Complaints,
     Setting,
     SettingsError,
     WrongValueError,
     flag,
     is_number,
     library,
-    named,
+    read_table,
     seconds,
 )
 from front_proc.text_framing import unescape
@@ -64,6 +65,13 @@ class HoldRule:
         return max(asked, 1) if self.kind is HoldKind.ALWAYS else asked
 
 
+class IdentityRule(StrEnum):
+    """Is an instrument asked who it is, whenever it was opened?"""
+
+    NONE = "none"
+    CHECK = "check"
+
+
 @dataclass(frozen=True)
 class EffectiveSettings:
     """What holds for one resource."""
@@ -88,6 +96,12 @@ class EffectiveSettings:
     deny: tuple[Pattern, ...] = ()
     confirm: tuple[Pattern, ...] = ()
     limit: tuple[Limit, ...] = ()
+    #: Must it be the instrument that was first seen there?
+    identity: IdentityRule = IdentityRule.NONE
+
+    @property
+    def is_identified(self) -> bool:
+        return self.identity is IdentityRule.CHECK
 
     @property
     def guards(self) -> Guards:
@@ -180,6 +194,12 @@ def _messages(value: Any) -> tuple[bytes, ...]:
     return tuple(text.encode() for text in value)
 
 
+def _identity(value: Any) -> IdentityRule:
+    if not isinstance(value, str):
+        raise ValueError
+    return IdentityRule(value)
+
+
 def _poll(value: Any) -> float:
     if not is_number(value) or 0 < value < SHORTEST_POLL:
         raise ValueError
@@ -193,6 +213,7 @@ KEYS = (
         "a resource's name, or a pattern of canonical names with '*', '?' or '[...]'",
         None,
         "the resources that the row is for; required",
+        example="TCPIP::192.168.0.2::INSTR",
     ),
     Setting(
         "name",
@@ -200,14 +221,23 @@ KEYS = (
         "letters, digits, '_', '-' and '.', beginning with a letter, a digit or '_'",
         None,
         "an alias, which can be used wherever a resource's name can; only with a match that is a name",
+        example="scope",
     ),
-    Setting("library", library, LIBRARIES, None, "VISA library that opens it (default: the daemon's visa-library)"),
+    Setting(
+        "library",
+        library,
+        LIBRARIES,
+        None,
+        "VISA library that opens it (default: the daemon's visa-library)",
+        example="@ivi",
+    ),
     Setting(
         "termination",
         _termination,
         r"'\n', '\r\n', '\xHH' or the like, 'none' for none, or a list of two: for reading and for writing",
         r"\n",
         "what ends messages on text connections, until a client changes it for itself",
+        example=[r"\r\n", r"\r"],
     ),
     Setting(
         "timeout",
@@ -215,6 +245,7 @@ KEYS = (
         f"milliseconds, a whole number from 0 to {INFINITE_MS - 1}, or inf",
         None,
         "timeout of a new session in milliseconds, as in PyVISA (default: what the VISA library has, as a rule 2000)",
+        example=10000,
     ),
     Setting(
         "hold",
@@ -245,8 +276,17 @@ KEYS = (
         "a list of messages without a query",
         [],
         "what makes it safe: sent once, in this order, when the client that has its lock is lost, and on `.!.safe`",
+        example=["OUTP OFF", "VOLT 0"],
     ),
     Setting("safe-at-stop", flag, "true or false", False, "its safe state is also sent when the daemon ends"),
+    Setting(
+        "identity",
+        _identity,
+        "'check' or 'none'",
+        "none",
+        "'check': whenever it was opened it is asked `*IDN?`, and refused if another instrument answers than the first "
+        "time",
+    ),
     Setting("read-only", flag, "true or false", False, "only queries reach the instrument"),
     Setting(
         "deny",
@@ -254,8 +294,16 @@ KEYS = (
         "a list of headers as manuals write them: '*RST', 'SYSTem:PRESet', 'OUTPut[:STATe] ON'",
         [],
         "the commands that do not reach it",
+        example=["*RST", "SYSTem:PRESet"],
     ),
-    Setting("confirm", patterns, "the same", [], "the commands that need a confirmation with a reason"),
+    Setting(
+        "confirm",
+        patterns,
+        "the same",
+        [],
+        "the commands that need a confirmation with a reason",
+        example=["OUTPut[:STATe] ON"],
+    ),
     Setting(
         "limit",
         limits,
@@ -263,6 +311,7 @@ KEYS = (
         "[LOW, HIGH, 'UNIT'] for a unit",
         {},
         "the commands whose parameters must be numbers within a range",
+        example={"VOLTage": [0, 12]},
     ),
 )
 
@@ -282,25 +331,27 @@ def read_rows(tables: Any, file: str) -> tuple[ResourceSettings, ...]:
     """The rows under `resource` in the TOML file. Raises SettingsError, which names the row by its number from 1."""
     if not isinstance(tables, list) or not all(isinstance(row, dict) for row in tables):
         raise SettingsError(f"{file}: resource: settings of a resource begin with the line [[resource]]")
-    rows = tuple(_read_row(row, f"{file}, [[resource]] {number}") for number, row in enumerate(tables, 1))
+    rows: list[ResourceSettings] = []
+    complaints = Complaints()
+    for number, table in enumerate(tables, 1):
+        with complaints.gathered():
+            rows.append(_read_row(table, f"{file}, [[resource]] {number}"))
     first: dict[str, ResourceSettings] = {}
     for row in rows:
         if row.name is not None and first.setdefault(row.name.casefold(), row) is not row:
             other = first[row.name.casefold()].where.rpartition(", ")[2]
-            raise SettingsError(f"{row.where}: name = {row.name!r} is the alias of {other} already")
-    return rows
+            complaints.texts.append(f"{row.where}: name = {row.name!r} is the alias of {other} already")
+    complaints.check()
+    return tuple(rows)
 
 
 def _read_row(table: dict[str, Any], where: str) -> ResourceSettings:
-    given: dict[str, Any] = {}
-    for key, value in table.items():
-        setting = named(KEYS, key)
-        if setting is None:
-            names = ", ".join(row.name for row in KEYS)
-            raise SettingsError(f"{where}: no setting of a resource is called {key!r}; there are {names}")
-        given[setting.field] = setting.taken_from_file(value, f"{where}: {key} = ")
-    if "match" not in given:
-        raise SettingsError(f"{where}: match is missing: the row must say which resources it is for")
+    complaints = Complaints()
+    with complaints.gathered():
+        given = read_table(KEYS, table, where, "setting of a resource")
+    if "match" not in table:
+        complaints.texts.append(f"{where}: match is missing: the row must say which resources it is for")
+    complaints.check()
     row = ResourceSettings(given.pop("match"), given.pop("name", None), given, where)
     if row.name is not None and row.is_pattern:
         raise SettingsError(

@@ -5,11 +5,14 @@ Pure. Runs in the front. Names are compared as VISA has them: canonical, in any 
 
 import fnmatch
 import re
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from front_proc.resource_names import folded, spellings
 from front_proc.resource_settings import DEFAULTS, GUARDS, EffectiveSettings, ResourceSettings
+from front_proc.setting_values import Complaints, SettingsError
+from pyvisa_daemon.errors import Failure
 
 #: A pattern whose first part lacks the board that every canonical name has: VISA takes it for 0 (VPP-4.3, 4.3.1).
 _NO_BOARD = re.compile(r"^(gpib|prlgx-tcpip|pxi|tcpip|usb|vxi)::")
@@ -37,11 +40,14 @@ class ResourceTable:
     def of(self, resource: str) -> EffectiveSettings:
         """What holds for a resource, by its canonical name."""
         settings = DEFAULTS | {"library": self._library}
-        names = spellings(resource)
-        for fit, row in self._fits:
-            if any(map(fit.fullmatch, names)):
-                settings |= {key: _together(key, settings[key], value) for key, value in row.given.items()}
+        for row in self.rows_of(resource):
+            settings |= {key: _together(key, settings[key], value) for key, value in row.given.items()}
         return EffectiveSettings(**settings)
+
+    def rows_of(self, resource: str) -> list[ResourceSettings]:
+        """The rows that match a resource, by its canonical name, in the order of the file."""
+        names = spellings(resource)
+        return [row for fit, row in self._fits if any(map(fit.fullmatch, names))]
 
     def resource_of(self, alias: str) -> str | None:
         """The canonical name of the resource with that alias."""
@@ -55,6 +61,28 @@ class ResourceTable:
     def spelling(self, resource: str) -> str:
         """A canonical name as it is configured, where that is another spelling of it; else as it is."""
         return self._spellings.get(folded(resource), resource)
+
+
+async def named_rows(
+    rows: Iterable[ResourceSettings], canonical: Callable[[str], Awaitable[str]]
+) -> list[ResourceSettings]:
+    """The rows with canonical names. Raises SettingsError for all names that VISA cannot parse, and Failure."""
+    named: list[ResourceSettings] = []
+    complaints = Complaints()
+    for row in rows:
+        with complaints.gathered():
+            named.append(row if row.is_pattern else replace(row, match=await _name_of(row, canonical)))
+    complaints.check()
+    return named
+
+
+async def _name_of(row: ResourceSettings, canonical: Callable[[str], Awaitable[str]]) -> str:
+    try:
+        return await canonical(row.match)
+    except Failure as failure:
+        if failure.token != "VI_ERROR_INV_RSRC_NAME":  # noqa: S105 - the name of an error
+            raise
+        raise SettingsError(f"{row.where}: match = {row.match!r} is no resource: {failure.text}") from failure
 
 
 def fit(match: str, *, is_pattern: bool) -> re.Pattern[str]:

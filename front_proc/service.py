@@ -59,7 +59,6 @@ class Service:
         self, house: House, name: str, keeper: Keeper, sessions: set[Session], settings: EffectiveSettings
     ) -> None:
         self._house = house
-        self._limits = house.limits
         self._name = name
         self._keeper = keeper
         self._sessions = sessions
@@ -89,7 +88,9 @@ class Service:
         self._aborts: list[tuple[Ticket, asyncio.Future[None]]] = []
         #: Seconds that a connection has which is made anew because there is no other way to empty it.
         self._reopening = house.limits.open_time if name.endswith("::SOCKET") else 0.0
-        self._errands = Errands(keeper, house.grace, house.limits.resync_time + self._reopening)
+        if settings.is_identified:
+            self._reopening *= 2  # and asked who it is
+        self._errands = Errands(keeper, house, self._reopening)
         self.safe = SafeService(name, house, settings, keeper, self._errands, self.attributes)
         self._is_paused = False
         self._last_ticket = ERRAND
@@ -147,8 +148,9 @@ class Service:
             return self._keeper.refusal_of_commands
         if self._is_locked_out(ticket):
             return self.locks.refusal(session)
-        if self._queue.waiting_of(session.client) >= self._limits.queue_length:
-            return failed("QUEUE_FULL", f"{self._limits.queue_length} commands of this client wait for {self._name}")
+        most = self._house.limits.queue_length
+        if self._queue.waiting_of(session.client) >= most:
+            return failed("QUEUE_FULL", f"{most} commands of this client wait for {self._name}")
         return None
 
     def _is_locked_out(self, ticket: Ticket) -> bool:
@@ -436,7 +438,7 @@ class Service:
         changes = self.attributes.changes(ticket.session)
         self._keeper.fire(Event.DISPATCHED)
         # The shorter of what it has to begin and what it has from then on: `prolongs` looks whether it has begun.
-        self._keeper.arm(min(self._limits.begin_time, self._call_time(ticket) or self._limits.begin_time))
+        self._keeper.arm(min(self._house.limits.begin_time, self._call_time(ticket) or self._house.limits.begin_time))
         assert self._keeper.child is not None
         self._keeper.child.run(pipe.Run(ticket.number, call, list(arguments), changes), message)
 
@@ -632,7 +634,7 @@ class Service:
         step, moment = self._keeper.step_of(number)
         looks_after = limit
         if running is not None and step is Step.TAKEN:
-            moment, limit = running.dispatched_at, self._limits.begin_time
+            moment, limit = running.dispatched_at, self._house.limits.begin_time
         if limit is None:
             self._keeper.arm(None)
             return True
@@ -691,12 +693,12 @@ class Service:
                 return
             self._queue_timer.cancel()
         oldest = min(ticket.queued_at for ticket in self._queue)
-        self._looks_at = min(oldest + self._limits.queue_time, hold_ends)
+        self._looks_at = min(oldest + self._house.limits.queue_time, hold_ends)
         self._queue_timer = self._loop.call_later(max(0.001, self._looks_at - now), self._look_at_queue)
 
     def _look_at_queue(self) -> None:
         self._queue_timer = None
-        limit = self._limits.queue_time
+        limit = self._house.limits.queue_time
         oldest = time.monotonic() - limit
         outcome = failed("QUEUE_TIMEOUT", f"waited {limit:g} s for {self._name}")
         self.fail(lambda ticket: ticket.queued_at <= oldest, outcome)

@@ -51,6 +51,10 @@ class Client:
     rest: Callable[[], None] = field(default=lambda: None, repr=False)
 
     @property
+    def host(self) -> str:
+        return self.address.rpartition(":")[0].strip("[]")
+
+    @property
     def is_stranger(self) -> bool:
         """May it do nothing at all, but show a token?"""
         return not self.rights.highest

@@ -5,14 +5,48 @@ the value as it is used, and raises ValueError or the like for what is no such v
 """
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+#: The folder from which relative paths count, where the process has left it: a daemon goes elsewhere.
+HERE: ContextVar[Path | None] = ContextVar("HERE", default=None)
+
 
 class SettingsError(Exception):
-    """A setting that is not accepted: the text names it and what is."""
+    """Settings that are not accepted: each of the texts names one, and what is accepted."""
+
+    def __init__(self, *texts: str) -> None:
+        super().__init__(*texts)
+        self.texts = texts
+
+    def __str__(self) -> str:
+        return "\n".join(self.texts)
+
+
+class Complaints:
+    """What is not accepted, gathered, so that all of it is told at once."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Go on behind this, whatever is not accepted in it."""
+        try:
+            yield
+        except SettingsError as error:
+            self.texts += error.texts
+
+    def check(self) -> None:
+        """Raises SettingsError if there was anything."""
+        if self.texts:
+            raise SettingsError(*self.texts)
 
 
 class WrongValueError(ValueError):
@@ -68,7 +102,8 @@ def text(value: Any) -> str:
 
 
 def path(value: Any) -> Path:
-    return Path(text(value)).expanduser().absolute()
+    given = Path(text(value)).expanduser()
+    return given if given.is_absolute() else (HERE.get() or Path.cwd()) / given
 
 
 def flag(value: Any) -> bool:
@@ -85,7 +120,7 @@ def library(value: Any) -> str:
     """A simulation file must be there; its name is made absolute: children may run in another folder."""
     file, at, backend = text(value).rpartition("@")
     if at and file and backend == "sim":
-        file = str(Path(file).expanduser().absolute())
+        file = str(path(file))
         if not Path(file).is_file():
             raise ValueError
     return f"{file}{at}{backend}"
@@ -96,15 +131,27 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+class When(StrEnum):
+    """From when on a setting counts that was changed while the daemon serves."""
+
+    AT_ONCE = "at once"
+    CONNECT = "for connections from then on"
+    OPEN = "when the resource is opened next"
+    START = "with the next start"
+
+
 @dataclass(frozen=True)
 class Setting:
-    """One row of a table of settings: `name` as in the file, what it accepts, its default, and help."""
+    """One row of a table of settings: `name` as in the file, what it accepts, its default, and help; when a change of
+    it counts, and an example where there is no default."""
 
     name: str
     accept: Callable[[Any], Any]
     accepted: str
     default: Any
     help: str
+    when: When = field(default=When.START, kw_only=True)
+    example: Any = field(default=None, kw_only=True)
 
     @property
     def field(self) -> str:
@@ -129,3 +176,22 @@ def named(settings: tuple[Setting, ...], key: str) -> Setting | None:
     """The row that a key of the file means; `_` may stand for `-`."""
     name = key.replace("_", "-")
     return next((setting for setting in settings if setting.name == name), None)
+
+
+def read_table(
+    settings: tuple[Setting, ...], table: dict[str, Any], where: str, kind: str, others: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """The values in a table of the TOML file, by field. Raises SettingsError for all that is not accepted: `kind` is
+    what a key should be called, and `others` what else there is beside `settings`."""
+    values: dict[str, Any] = {}
+    complaints = Complaints()
+    for key, value in table.items():
+        with complaints.gathered():
+            setting = named(settings, key)
+            if setting is None:
+                names = [*(row.name for row in settings), *others]
+                close = "".join(f" ({name} is)" for name in get_close_matches(key, names, 1))
+                raise SettingsError(f"{where}: no {kind} is called {key!r}{close}; there are {', '.join(names)}")
+            values[setting.field] = setting.taken_from_file(value, f"{where}: {key} = ")
+    complaints.check()
+    return values

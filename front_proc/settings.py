@@ -20,14 +20,16 @@ from front_proc.rights import ByAddress, Loopback, Network, loopback, networks
 from front_proc.setting_values import (
     LIBRARIES,
     SIZES,
+    Complaints,
     Setting,
     SettingsError,
+    When,
     count,
     flag,
     library,
-    named,
     path,
     port,
+    read_table,
     rotation_size,
     seconds,
     text,
@@ -63,6 +65,8 @@ class Settings:
     lan: bool
     announce: bool
     limits: Limits
+    #: The TOML file, if there is one.
+    config: Path | None
     #: The rows of `[[resource]]`, in the order of the file.
     resources: tuple[ResourceSettings, ...]
 
@@ -81,6 +85,11 @@ class Settings:
     @property
     def tokens(self) -> Path:
         return self.token_file or self.run_dir / FILE_NAME
+
+    @property
+    def given_certificate(self) -> tuple[Path, Path | None] | None:
+        """The certificate and its key, None if that is in the same file; None where one is to be made."""
+        return None if self.tls_certificate is None else (self.tls_certificate, self.tls_key)
 
     @property
     def by_address(self) -> ByAddress:
@@ -110,7 +119,15 @@ class Option(Setting):
 OPTIONS = (
     Option("host", text, "an address or a name", "127.0.0.1", "address to listen on", "HOST"),
     Option("port", port, "a number from 0 to 65535", 1340, "TCP port; 0 takes a free one", "PORT"),
-    Option("tls-host", text, "an address or a name", None, "address to listen on in TLS (default: as host)", "HOST"),
+    Option(
+        "tls-host",
+        text,
+        "an address or a name",
+        None,
+        "address to listen on in TLS (default: as host)",
+        "HOST",
+        example="0.0.0.0",
+    ),
     Option(
         "tls-port",
         port,
@@ -118,6 +135,7 @@ OPTIONS = (
         None,
         "TCP port for TLS; 0 takes a free one (default: none)",
         "PORT",
+        example=1341,
     ),
     Option(
         "tls-certificate",
@@ -126,8 +144,19 @@ OPTIONS = (
         None,
         "the certificate shown there (default: one is made in the run folder)",
         "FILE",
+        when=When.CONNECT,
+        example="/etc/ssl/labpc.pem",
     ),
-    Option("tls-key", path, "a PEM file", None, "its key, for its owner only (default: in the same file)", "FILE"),
+    Option(
+        "tls-key",
+        path,
+        "a PEM file",
+        None,
+        "its key, for its owner only (default: in the same file)",
+        "FILE",
+        when=When.CONNECT,
+        example="/etc/ssl/private/labpc-key.pem",
+    ),
     Option("visa-library", library, LIBRARIES, "@py", "VISA library of the instruments", "SPEC"),
     Option("demo", flag, "true or false", False, "serve the bundled simulated bench instead of real instruments"),
     Option("daemonize", flag, "true or false", False, "go to the background as soon as it serves"),
@@ -138,8 +167,17 @@ OPTIONS = (
         None,
         "folder of the pid file, lock files, log and audit log (default: the platform's state folder)",
         "DIR",
+        example="~/.local/state/pyvisa-daemon",
     ),
-    Option("audit-log", path, "a file", None, "the audit log (default: audit.jsonl in the run folder)", "FILE"),
+    Option(
+        "audit-log",
+        path,
+        "a file",
+        None,
+        "the audit log (default: audit.jsonl in the run folder)",
+        "FILE",
+        example="/var/log/instruments/audit.jsonl",
+    ),
     Option(
         "audit-key-file",
         path,
@@ -147,6 +185,7 @@ OPTIONS = (
         None,
         "key of the audit log's chain: HMAC-SHA-256 in the place of SHA-256",
         "FILE",
+        example="/etc/instruments/audit.key",
     ),
     Option(
         "audit-rotate-size",
@@ -155,6 +194,7 @@ OPTIONS = (
         100_000_000,
         "the audit log is rotated before it is bigger than this; 0 for never",
         "BYTES",
+        when=When.AT_ONCE,
     ),
     Option(
         "audit-rotate-age",
@@ -163,6 +203,7 @@ OPTIONS = (
         0.0,
         "the audit log is rotated when its first record is so many days old; 0 for never",
         "DAYS",
+        when=When.AT_ONCE,
     ),
     Option(
         "audit-keep",
@@ -171,6 +212,7 @@ OPTIONS = (
         0,
         "rotated audit logs that are kept, older ones are deleted; 0 keeps all",
         "FILES",
+        when=When.AT_ONCE,
     ),
     Option(
         "linger",
@@ -179,6 +221,7 @@ OPTIONS = (
         60.0,
         "close a resource so long after its last client; 0 at once",
         "SECONDS",
+        when=When.AT_ONCE,
     ),
     Option(
         "grace",
@@ -187,8 +230,18 @@ OPTIONS = (
         2.0,
         "a VISA call may take its own timeout and this before its process is taken for hung",
         "SECONDS",
+        when=When.AT_ONCE,
     ),
-    Option("token-file", path, "a file", None, "who may do what (default: tokens.toml in the run folder)", "FILE"),
+    Option(
+        "token-file",
+        path,
+        "a file",
+        None,
+        "who may do what (default: tokens.toml in the run folder)",
+        "FILE",
+        when=When.AT_ONCE,
+        example="/etc/instruments/tokens.toml",
+    ),
     Option(
         "allow",
         networks,
@@ -196,6 +249,8 @@ OPTIONS = (
         None,
         "who may use the instruments without a token (default: nobody from another machine)",
         "NET,...",
+        when=When.AT_ONCE,
+        example=["192.168.1.0/24", "::1"],
     ),
     Option(
         "loopback",
@@ -204,6 +259,7 @@ OPTIONS = (
         Loopback.ADMIN,
         "what a process of this machine may do without a token: all, or nothing",
         "ROLE",
+        when=When.AT_ONCE,
     ),
     Option(
         "lan",
@@ -244,59 +300,74 @@ def parser() -> argparse.ArgumentParser:
             shown = "" if option.default is None else f" (default: {option.default})"
             made.add_argument(f"--{option.name}", metavar=option.metavar, help=option.help + shown)
     made.add_argument("--config", metavar="FILE.toml", help="file with any of these options")
+    made.add_argument(
+        "--check-config", action="store_true", help="say what all this comes to, or what is wrong with it, and exit"
+    )
+    made.add_argument(
+        "--print-config", action="store_true", help="print a file with every setting and its meaning, and exit"
+    )
     return made
 
 
 def read_settings(arguments: Sequence[str] | None = None) -> Settings:
-    """The settings of this start. Raises SettingsError; argparse itself exits with code 2."""
+    """The settings of this start. Raises SettingsError, for all that is not accepted; argparse itself exits with 2."""
     given = vars(parser().parse_args(arguments))
     file = given.pop("config")
     values: dict[str, Any] = {option.field: option.default for option in OPTIONS} | {
         "resources": (),
         "limits": DEFAULTS,
+        "config": None if file is None else Path(file),
         "host": None,
         "allow": (),
     }
+    complaints = Complaints()
     if file is not None:
-        values |= _from_file(Path(file))
+        with complaints.gathered():
+            _from_file(file, values)
     for option in OPTIONS:
         if given[option.field] is not None:
-            values[option.field] = option.taken(given[option.field], f"--{option.name}: ")
+            with complaints.gathered():
+                values[option.field] = option.taken(given[option.field], f"--{option.name}: ")
     if values["host"] is None:
         is_for_others = values["lan"] and values["tls_host"] is None  # else they come in TLS
         values["host"] = _EVERY_NETWORK if is_for_others else _named_default("host")
     if values["run_dir"] is None:
         values["run_dir"] = Path(platformdirs.user_state_path("pyvisa-daemon"))
-    if values["demo"] and values["visa_library"] != "@py":
-        raise SettingsError("--demo brings its own VISA library: leave out --visa-library")
-    if values["tls_port"] is None and (asked := [name for name in _FOR_TLS if values[name] is not None]):
-        raise SettingsError(f"--{asked[0].replace('_', '-')}: there is no TLS without --tls-port")
-    if values["tls_key"] is not None and values["tls_certificate"] is None:
-        raise SettingsError("--tls-key: it needs its certificate, --tls-certificate")
+    complaints.check()
+    _refuse_what_does_not_go_together(values)
     return Settings(**{field.name: values[field.name] for field in fields(Settings)})
+
+
+def _refuse_what_does_not_go_together(values: dict[str, Any]) -> None:
+    texts = []
+    if values["demo"] and values["visa_library"] != "@py":
+        texts.append("--demo brings its own VISA library: leave out --visa-library")
+    if values["tls_port"] is None:
+        asked = [name.replace("_", "-") for name in _FOR_TLS if values[name] is not None]
+        texts += [f"--{name}: there is no TLS without --tls-port" for name in asked[:1]]
+    if values["tls_key"] is not None and values["tls_certificate"] is None:
+        texts.append("--tls-key: it needs its certificate, --tls-certificate")
+    if texts:
+        raise SettingsError(*texts)
 
 
 def _named_default(name: str) -> Any:
     return next(option.default for option in OPTIONS if option.name == name)
 
 
-def _from_file(file: Path) -> dict[str, Any]:
+def _from_file(name: str, values: dict[str, Any]) -> None:
+    """Put what is accepted of the file into `values`. Raises SettingsError for the rest."""
     try:
-        table = tomllib.loads(file.read_text("utf-8"))
+        table = tomllib.loads(path(name).read_text("utf-8"))
     except OSError as error:
-        raise SettingsError(f"--config {file}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"--config {file}: not a TOML file: {error}") from error
-    values: dict[str, Any] = {}
-    for key, value in table.items():
-        option = named(OPTIONS, key)
-        if key == "resource":
-            values["resources"] = read_rows(value, str(file))
-        elif key == "limits":
-            values["limits"] = read_limits(value, str(file))
-        elif option is None:
-            names = ", ".join([*(row.name for row in OPTIONS), "[limits]", "[[resource]]"])
-            raise SettingsError(f"{file}: no setting is called {key!r}; there are {names}")
-        else:
-            values[option.field] = option.taken_from_file(value, f"{file}: {key} = ")
-    return values
+        raise SettingsError(f"--config {name}: {error.strerror}") from error
+    except ValueError as error:  # no TOML, no UTF-8, or no name of a file
+        raise SettingsError(f"--config {name}: not a TOML file: {error}") from error
+    complaints = Complaints()
+    with complaints.gathered():
+        values["resources"] = read_rows(table.pop("resource", []), name)
+    with complaints.gathered():
+        values["limits"] = read_limits(table.pop("limits", {}), name)
+    with complaints.gathered():
+        values |= read_table(OPTIONS, table, name, "setting", ("[limits]", "[[resource]]"))
+    complaints.check()

@@ -36,6 +36,8 @@ def describe(front: Front, rights: Rights = EVERYTHING) -> dict[str, Any]:
         "memory_mb": _process(os.getpid())["memory_mb"],
         "rate_per_s": front.rate.per_second(now),
         "audit": front.audit.describe(),
+        "settings": front.settings_anew,
+        "aliases": {alias: name for alias, name in front.aliases().items() if rights.sees(name)},
         "connections": [_describe_client(client, rights) for client in sorted(front.clients, key=_address_of)],
     }
 
@@ -74,6 +76,7 @@ def describe_resource(resource: Resource, aliases: list[str], now: float) -> dic
         **_process(pid),
         "last_error": keeper.last_error,
         "remedy": keeper.remedy,
+        "identity": keeper.identity,
     }
 
 

@@ -189,7 +189,7 @@ _PROGRAM = (
         "RESOURCE",
         words(1, 1),
         text_verbs.reset,
-        "start again what is in back-off or broken",
+        "start again what is in back-off or broken; accept an instrument that has changed",
         acts=True,
         on_record=True,
         role=Role.ADMIN,

@@ -191,7 +191,7 @@ async def drain(conversation: "Conversation", _: Arguments) -> Reply:
 
 
 async def restart(conversation: "Conversation", arguments: Arguments) -> Reply:
-    (await conversation.front.known(arguments.words[0])).restart()
+    await conversation.front.restart(arguments.words[0])
     return "ok"
 
 

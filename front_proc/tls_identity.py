@@ -44,6 +44,10 @@ class TlsIdentity:
         self._news: list[tuple[str, dict[str, object]]] = []
         self.certificate: Certificate = self._found(LAST_DAYS)
 
+    def take(self, given: tuple[Path, Path | None] | None) -> None:
+        """Another one is to be shown; `renew` is to follow."""
+        self._given = given
+
     def renew(self, log: Log) -> None:
         """SIGHUP: whatever certificate there is now. One that is of no use leaves the old one in force."""
         self._look(log, LAST_DAYS)

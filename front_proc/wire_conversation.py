@@ -343,14 +343,14 @@ class WireConversation:
             if self._front.is_stopping:
                 raise Failure("SHUTTING_DOWN")
             await self._judge(request)
-            status, value = await _TASKS[type(request)](self, request)
+            answer = await _TASKS[type(request)](self, request)
         except Failure as error:
             failure = error
         except Exception as error:  # a fault of ours must cost this request one reply, and nobody else anything
             self._front.note_fault(error)
             failure = Failure("INTERNAL_ERROR", effect=Effect.MAYBE)
         else:
-            self._send(wire.Reply(request.id, status, value))
+            self._send(wire.Reply(request.id, *answer))
             return
         self._fail(request.id, failure)
         if not isinstance(failure, _OnRecord | Denied):
@@ -383,7 +383,7 @@ class WireConversation:
         self._opened_by[request.id] = number
         session.on_event = lambda event, attributes: self._tell(number, event, attributes)
         timeout_ms = VI_TMO_INFINITE if session.timeout_ms is None else session.timeout_ms
-        return 0, [number, timeout_ms]
+        return 0, [number, timeout_ms], b""
 
     def _tell(self, number: int, event: int, attributes: wire.Attributes) -> None:
         """An event; but not to a client that does not read, whose queue is full by now."""
@@ -396,7 +396,7 @@ class WireConversation:
         self._opened_by = {opener: number for opener, number in self._opened_by.items() if number != request.session}
         self._written.pop(session, None)
         await self._front.close(session)
-        return 0, None
+        return 0, None, b""
 
     async def _lock(self, request: wire.Lock) -> "_Answer":
         session = self._session(request.session)
@@ -406,13 +406,15 @@ class WireConversation:
             outcome = await lock
         except Failure as failure:
             raise _OnRecord(failure.token, failure.text, failure.effect, failure.status) from failure
-        return outcome.status, outcome.value if isinstance(outcome.value, str) else None
+        return outcome.status, outcome.value if isinstance(outcome.value, str) else None, b""
 
     async def _list(self, _: wire.ListResources) -> "_Answer":
-        return 0, [name for name in await self._front.list_resources() if self._client.rights.sees(name)]
+        names = [name for name in await self._front.list_resources() if self._client.rights.sees(name)]
+        aliases = {name: aliases[0] for name in names if (aliases := self._front.aliases_of(name))}
+        return 0, [*names], wire.with_aliases(aliases)
 
     async def _resolve(self, request: wire.Resolve) -> "_Answer":
-        return 0, await self._front.canonical(request.resource)
+        return 0, await self._front.canonical(request.resource), b""
 
     async def _find(self, request: wire.Find) -> "_Answer":
         found = await self._front.find(request.resource)
@@ -421,7 +423,7 @@ class WireConversation:
             rights.is_unlimited or rights.sees(await self._front.canonical(request.resource))
         ):
             found = "unknown"
-        return 0, found
+        return 0, found, b""
 
 
 def _go_on() -> None:
@@ -438,7 +440,7 @@ def _seconds(timeout_ms: int) -> float | None:
 
 
 #: A VISA status that is no error, and the reply's value.
-_Answer = tuple[int, wire.Value]
+_Answer = tuple[int, wire.Value, bytes]
 
 _OnOutcome = Callable[[Outcome], None]
 

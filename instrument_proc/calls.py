@@ -8,7 +8,7 @@ its row in CALLS; then its handlers in `front_proc`.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from itertools import chain
 from typing import NamedTuple, Protocol
 
@@ -246,20 +246,7 @@ def _termination_off(session: VisaSession) -> AbstractContextManager[None]:
     switches: list[tuple[int, State]] = [(ResourceAttribute.termchar_enabled, False)]
     if session.is_serial:
         switches.append((ResourceAttribute.asrl_end_in, int(SerialTermination.none)))
-    return _set(session, switches)
-
-
-@contextmanager
-def _set(session: VisaSession, attributes: Attributes) -> Iterator[None]:
-    """Within this, these attributes are so."""
-    before = [(attribute, session.get_attribute(attribute)) for attribute, _ in attributes]
-    try:
-        for attribute, state in attributes:
-            session.set_attribute(attribute, state)
-        yield
-    finally:
-        for attribute, state in before:
-            session.set_attribute(attribute, state)
+    return session.having(switches)
 
 
 def clear(exchange: Exchange) -> Result:
@@ -288,7 +275,7 @@ def read_stb(exchange: Exchange) -> Result:
 
 def poll(exchange: Exchange, timeout_ms: int) -> Result:
     """`read_stb` for the daemon itself, with a timeout of its own."""
-    with _set(exchange.session, [(ResourceAttribute.timeout_value, timeout_ms)]):
+    with exchange.session.having([(ResourceAttribute.timeout_value, timeout_ms)]):
         return read_stb(exchange)
 
 
@@ -352,7 +339,7 @@ def read_ahead(exchange: Exchange, timeout_ms: int, missing: int = 0) -> Result:
     """`read_message` for a session that has not asked for it yet, with a timeout of its own; behind the `missing` bytes
     of the block in which that has stopped."""
     exchange.dirty = True
-    with _set(exchange.session, [(ResourceAttribute.timeout_value, timeout_ms)]):
+    with exchange.session.having([(ResourceAttribute.timeout_value, timeout_ms)]):
         if missing:
             _read_rest(exchange, missing)
         return read_message(exchange)

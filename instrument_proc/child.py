@@ -95,6 +95,8 @@ class Child:
             self._lock = _locked(order.lock_file)
             self._session = VisaSession(order.library, order.resource)
             local = self._session.local_attributes()
+            if order.identify is not None:
+                self._session.identify(order.identify)
             for attribute, state in order.attributes:
                 self._session.set_attribute(attribute, state)
             for event in order.events:
@@ -103,7 +105,8 @@ class Child:
             return pipe.Opened(error.status, error.token, error.text, False, [])
         if self._session.can_abort:
             self._aborter.start(self._session.clear)
-        return pipe.Opened(0, "", "", self._session.marks_end, local, self._session.can_abort)
+        session = self._session
+        return pipe.Opened(0, "", "", session.marks_end, local, session.can_abort, session.identity)
 
     def _run(self, order: pipe.Run) -> pipe.Done:
         assert self._session is not None, "the front runs nothing before Opened"

@@ -41,15 +41,24 @@ class List(_Message, tag="list", frozen=True):
     library: str
 
 
+class Identify(_Message, frozen=True):
+    """Ask `*IDN?`. Each call has `timeout_ms`; where no END is marked, `reads_to` ends the answer."""
+
+    timeout_ms: int
+    reads_to: int
+    writes: bytes
+
+
 class Open(_Message, tag="open", frozen=True):
-    """viOpen `resource` in `library`, holding `lock_file`; then set `attributes` and enable `events`, which a restart
-    restores."""
+    """viOpen `resource` in `library`, holding `lock_file`; `identify` it, if that is asked for, now and whenever the
+    connection is made anew; then set `attributes` and enable `events`, which a restart restores."""
 
     resource: str
     library: str
     lock_file: str
     attributes: Attributes
     events: list[int] = []
+    identify: Identify | None = None
 
 
 class Run(_Message, tag="run", frozen=True):
@@ -108,7 +117,7 @@ class Listed(_Message, tag="listed", frozen=True):
 class Opened(_Message, tag="opened", frozen=True):
     """The end of Open. `ends`: does the interface mark the END of a message? `attributes` are the local ones.
 
-    `can_abort`: does an Abort reach a call that waits?
+    `can_abort`: does an Abort reach a call that waits? `identity`: the answer to `*IDN?`, if that was asked.
     """
 
     status: int
@@ -117,6 +126,7 @@ class Opened(_Message, tag="opened", frozen=True):
     ends: bool
     attributes: Attributes
     can_abort: bool = False
+    identity: str = ""
 
 
 class Piece(_Message, tag="piece", frozen=True):

@@ -5,7 +5,8 @@ bytes, and every failure is a CallError.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from pyvisa import constants
@@ -14,8 +15,9 @@ from pyvisa.constants import EventAttribute, EventMechanism, EventType, Interfac
 from pyvisa.typing import VISAEventContext, VISAHandler, VISARMSession, VISASession
 
 from instrument_proc.failures import LOST, NOT_REACHED, CallError, attempt, checked, translate
+from instrument_proc.identity import identity_of
 from instrument_proc.libraries import after_open, arrived, clears_while_waiting, kind_of, load, peer_has_closed
-from instrument_proc.pipe import Argument, Attributes, State
+from instrument_proc.pipe import Argument, Attributes, Identify, State
 from instrument_proc.standard_attributes import StandardAttributes
 from pyvisa_daemon.functions import Function
 
@@ -64,6 +66,9 @@ class VisaSession:
         self._standard = StandardAttributes()
         self._set: dict[int, State] = {}
         self._handlers: dict[int, VISAHandler] = {}
+        self._identify: Identify | None = None
+        #: Who answered when it was first asked; empty if it never was.
+        self.identity = ""
         manager, _ = attempt(self.library.open_default_resource_manager)
         self._manager: VISARMSession = manager
         self._handle = self._open()
@@ -199,6 +204,22 @@ class VisaSession:
         self._set[attribute] = state
         return status
 
+    @contextmanager
+    def having(self, attributes: Attributes) -> Iterator[None]:
+        """Within this, these attributes are so."""
+        before = [(attribute, self.get_attribute(attribute)) for attribute, _ in attributes]
+        try:
+            for attribute, state in attributes:
+                self.set_attribute(attribute, state)
+            yield
+        finally:
+            for attribute, state in before:
+                self.set_attribute(attribute, state)
+
+    def identify(self, how: Identify) -> None:
+        """Ask who it is, now and whenever a connection was made anew. Raises CallError."""
+        self._identify, self.identity = how, identity_of(self, how)
+
     def local_attributes(self) -> Attributes:
         """The local attributes that this library knows, as they are now."""
         known: Attributes = []
@@ -222,6 +243,7 @@ class VisaSession:
             self._handle = self._open()
             for attribute, state in tuple(self._set.items()):
                 self.set_attribute(attribute, state)
+            self._raise_if_another()
             return
         if not self.is_serial:
             try:
@@ -236,6 +258,17 @@ class VisaSession:
             self._drain(late_answers, patience, go_on)
         finally:
             self.set_attribute(ResourceAttribute.timeout_value, timeout_ms)
+
+    def _raise_if_another(self) -> None:
+        """Who answers the new connection? Raises CallError(VI_ERROR_CONN_LOST) if not the one that was opened."""
+        if self._identify is None:
+            return
+        try:
+            found = identity_of(self, self._identify)
+        except CallError as error:
+            raise CallError(LOST, error.text) from error
+        if found != self.identity:
+            raise CallError(LOST, f"{found!r} answers in the place of {self.identity!r}")
 
     def _drain(self, late_answers: int, patience: float, go_on: Callable[[], None]) -> None:
         """Read until it is quiet and has said what it has to say. Raises CallError(VI_ERROR_IO) if it never is."""

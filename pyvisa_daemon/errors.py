@@ -83,6 +83,7 @@ def _rows() -> dict[str, ErrorKind]:
         ("INSTRUMENT_CRASHED", "VI_ERROR_CONN_LOST", "the instrument's process died; it starts anew"),
         ("INSTRUMENT_BACKOFF", "VI_ERROR_CONN_LOST", "it failed again; the next restart waits a while"),
         ("INSTRUMENT_BROKEN", "VI_ERROR_CONN_LOST", "it failed too often and is left alone until `reset`"),
+        ("INSTRUMENT_CHANGED", "VI_ERROR_CONN_LOST", "another instrument answers there than the one first seen"),
         ("INSTRUMENT_WEDGED", "VI_ERROR_CONN_LOST", "its process cannot be killed; only the kernel can free it"),
         ("SESSION_RESET", "VI_ERROR_CONN_LOST", "the instrument was reopened since; check its settings, then go on"),
         ("COMMAND_ABORTED", "VI_ERROR_ABORT", "somebody cut the command short"),

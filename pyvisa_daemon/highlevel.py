@@ -161,13 +161,15 @@ class DaemonVisaLibrary(EventFunctions):
         except Failure as failure:
             refuse(self, session, failure)
         self.handle_return_value(session, reply.status)
+        self._aliases = wire.aliases_in(reply.data)
         return rname.filter(cast(list[str], reply.value), query)
 
     def parse_resource_extended(self, session: VISARMSession, resource_name: str) -> tuple[ResourceInfo, StatusCode]:
-        """viParseRsrcEx, here; a name that is none may be an alias that the daemon's settings give a resource."""
+        """viParseRsrcEx, here; a name that is none may be an alias that the daemon's settings give a resource. What
+        alias a name has, the last search has told."""
         found, status = super().parse_resource_extended(session, resource_name)
         if status != StatusCode.error_invalid_resource_name:
-            return found, status
+            return found._replace(alias=self._aliases.get(resource_name)), status
         try:
             reply = succeeded(self._manager_channel(session).ask(reply_limit(0), wire.Resolve, resource_name))
         except Failure:

@@ -235,6 +235,8 @@ class SessionLibrary(VisaLibraryBase):
     _sessions: dict[int, OpenSession]
     _managers: set[int]
     _numbers: "count[int]"
+    #: What the last search told: canonical name -> alias.
+    _aliases: dict[str, str]
     _channel: Channel | None
     _connecting: threading.RLock
     #: The events that were given out and not closed, by context.
@@ -248,6 +250,7 @@ class SessionLibrary(VisaLibraryBase):
             self._sessions = {}
             self._managers = set()
             self._numbers = count(1)
+            self._aliases = {}
             self._channel = None
             self._contexts = {}
             self._may_connect()

@@ -22,6 +22,10 @@ REMEDIES = {
     ),
     "INSTRUMENT_BACKOFF": "Wait as long as the text says, or `instruments reset` it to have it started now.",
     "INSTRUMENT_BROKEN": "Mend what makes it fail, then `instruments reset` it.",
+    "INSTRUMENT_CHANGED": (
+        "`instruments reset` it if the text names the right instrument; else put the right one back and "
+        "`instruments restart` it."
+    ),
     "INSTRUMENT_WEDGED": (
         "Unplug or switch off its interface, for a driver holds its process; the daemon goes on by itself "
         "when that is gone."

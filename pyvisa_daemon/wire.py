@@ -141,7 +141,8 @@ class SetAttribute(_Message, tag="set_attribute", frozen=True):
 
 
 class ListResources(_Message, tag="list_resources", frozen=True):
-    """All that the daemon's library finds and what is configured: a list of names, unfiltered."""
+    """All that the daemon's library finds and what is configured: a list of names, unfiltered. `data` has the aliases
+    (see `aliases_in`)."""
 
     id: int
 
@@ -274,6 +275,22 @@ class Reply(_Message, tag="reply", frozen=True):
     token: str = ""
     effect: Effect = Effect.NONE
     text: str = ""
+
+
+_aliases: msgspec.msgpack.Decoder[dict[str, str]] = msgspec.msgpack.Decoder(dict[str, str])
+
+
+def with_aliases(aliases: dict[str, str]) -> bytes:
+    """The `data` of the Reply to ListResources: an alias for each of the resources that have one."""
+    return msgspec.msgpack.encode(aliases) if aliases else b""
+
+
+def aliases_in(data: bytes) -> dict[str, str]:
+    """The same, read. None from an older daemon, nor from what is no such thing."""
+    try:
+        return _aliases.decode(data) if data else {}
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return {}
 
 
 class Happened(_Message, tag="happened", frozen=True):

@@ -83,6 +83,11 @@ def test_aliases_and_the_name_itself_are_one_resource(lab):
     assert (row["resource"], row["sessions"]) == (MULTIMETER, 2)
 
 
+def test_status_has_all_aliases(lab):
+    """Of what nobody has open, too."""
+    assert lab.status()["aliases"] == {"multimeter": MULTIMETER, "DMM": MULTIMETER}
+
+
 def test_alias_opens_from_the_wire(lab):
     """The backend's viOpen."""
     manager = pyvisa.ResourceManager(f"{lab.address}@daemon")

@@ -112,6 +112,14 @@ def test_alias_is_told_by_resource_info(manager):
         assert dmm.resource_info.resource_name == MULTIMETER
 
 
+def test_aliases_are_told_with_what_a_search_found(manager):
+    """By list_resources_info, and for a name as for an alias from then on."""
+    info = manager.list_resources_info()
+    assert info[MULTIMETER].alias == "dmm"
+    assert {name: each.alias for name, each in info.items() if name != MULTIMETER and each.alias} == {}
+    assert manager.resource_info(MULTIMETER).alias == "dmm"
+
+
 # Access modes.
 
 

@@ -18,6 +18,9 @@ RESERVE = ROOT / "docs" / "how-to" / "reserve-an-instrument.md"
 #: As are these; `test_guard_an_instrument` does.
 GUARD_AN_INSTRUMENT = ROOT / "docs" / "how-to" / "guard-an-instrument.md"
 
+#: And `test_check_who_is_there` this one's.
+CHECK_WHO_IS_THERE = ROOT / "docs" / "how-to" / "check-who-is-there.md"
+
 #: So is what it has for a network of daemons: tests/daemon/test_announced.py does.
 SHARE_ON_THE_LAN = ROOT / "docs" / "how-to" / "share-on-the-lan.md"
 #: And these; `test_work_from_a_shell` does.
@@ -54,7 +57,16 @@ def name_of(page: Path) -> str:
 def examples(language: str, page: Path | None = None) -> list[Example]:
     """The fenced blocks in `language`, of one page or of all that have no test file of their own."""
     found = []
-    own = (SIMULATE_FAULTS, SAFE_STATE, RESERVE, GUARD_AN_INSTRUMENT, SHARE_ON_THE_LAN, WORK_FROM_A_SHELL, *WALKED)
+    own = (
+        SIMULATE_FAULTS,
+        SAFE_STATE,
+        RESERVE,
+        GUARD_AN_INSTRUMENT,
+        SHARE_ON_THE_LAN,
+        WORK_FROM_A_SHELL,
+        CHECK_WHO_IS_THERE,
+        *WALKED,
+    )
     for path in [path for path in PAGES if path not in own] if page is None else [page]:
         text = path.read_text("utf-8")
         for match in _FENCED.finditer(text):

@@ -29,6 +29,7 @@ def records_of_every_event(daemon_factory, instrument_factory, folder: Path) -> 
     config = folder / "story.toml"
     config.write_text(
         "[limits]\nfailures = 2\nlongest-backoff = 0.1\n[[resource]]\nmatch = '*'\nsafe-state = ['SET VOLT 0']\n"
+        "identity = 'check'\n"
         "[[resource]]\nmatch = 'TCPIP*'\nconfirm = ['SET ON']\n"
     )
     daemon = daemon_factory("--grace", "0.2", "--linger", "0", "--config", str(config))
@@ -36,6 +37,8 @@ def records_of_every_event(daemon_factory, instrument_factory, folder: Path) -> 
         hang_crash_and_back_off(daemon, instrument_factory())
         power_cut(daemon, instrument_factory())
         noise(daemon)
+        stranger(daemon, instrument_factory())
+        other_settings(daemon, config)
         role_too_low(daemon)
         locks_that_end(daemon, instrument_factory())
         disk_full(daemon)
@@ -92,6 +95,23 @@ def power_cut(daemon: Daemon, instrument) -> None:
         client.ask(f".#.open_resource {instrument.resource}")
     with daemon.text() as client:
         assert "VI_ERROR_RSRC_NFOUND" in client.ask(f".#.open_resource {instrument.resource}")
+
+
+def stranger(daemon: Daemon, instrument) -> None:
+    """It is another one after a restart."""
+    with daemon.text() as client:
+        client.ask(f".#.open_resource {instrument.resource}")
+        instrument.ask("BE TEST,ANOTHER INSTRUMENT,2,1.0;*OPC?")
+        client.ask(f".!.restart {instrument.resource}")
+        daemon.wait_for_audit(event="changed")
+
+
+def other_settings(daemon: Daemon, config: Path) -> None:
+    """They are read anew, and then are none."""
+    for number, text in enumerate(("[limits]\nfailures = 3\n", "linger = -1\n"), 1):
+        config.write_text(text)
+        os.kill(daemon.pid, signal.SIGHUP)
+        wait_until(lambda number=number: len(daemon.audit(event="settings")) == number, what="settings on record")
 
 
 def locks_that_end(daemon: Daemon, instrument) -> None:

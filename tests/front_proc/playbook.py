@@ -23,6 +23,7 @@ from front_proc import lock_service as lock_service_module
 from front_proc import service as service_module
 from front_proc.audit import EVENTS
 from front_proc.breaker import Breaker
+from front_proc.identities import Identities
 from front_proc.lifecycle import State
 from front_proc.limits import DEFAULTS as LIMITS
 from front_proc.pace import Rate
@@ -223,8 +224,8 @@ class FakeChild:
         self.on_report(report)
         self._stage.run()
 
-    def opens(self, ends: bool = False, can_abort: bool = False) -> None:
-        self.say(pipe.Opened(0, "", "", ends, DEFAULTS, can_abort))
+    def opens(self, ends: bool = False, can_abort: bool = False, identity: str = "") -> None:
+        self.say(pipe.Opened(0, "", "", ends, DEFAULTS, can_abort, identity))
 
     def refuses(self, status: int = NOT_FOUND, token: str = "VI_ERROR_RSRC_NFOUND") -> None:
         self.say(pipe.Opened(status, token, "cannot connect: ECONNREFUSED", False, []))
@@ -282,6 +283,9 @@ class FakeHouse:
         self.limits = LIMITS
         self.lock_folder = Path("locks")
         self.rate = Rate()
+        self.troubles: list[str] = []
+        #: They cannot be written there, which is a trouble and no more.
+        self.identities = Identities(Path("/proc/nowhere/identities.json"), self.troubles.append)
         self.breakers: dict[str, Breaker] = {}
         self.faults: list[BaseException] = []
         #: The pids of processes taken for hung.

@@ -14,7 +14,7 @@ from front_proc.lifecycle import (
     transition,
 )
 
-DEATHS = {Event.DIED, Event.DIED_START, Event.DIED_OFFLINE, Event.DIED_WAIT, Event.DIED_OFTEN}
+DEATHS = {Event.DIED, Event.DIED_START, Event.DIED_OFFLINE, Event.DIED_WAIT, Event.DIED_OFTEN, Event.DIED_CHANGED}
 HAVE_PROCESS = {
     State.OPENING,
     State.READY,
@@ -28,7 +28,7 @@ HAVE_PROCESS = {
 }
 HAVE_SESSION = {State.READY, State.BUSY, State.ABORTING, State.RESYNC}
 #: Nothing is under way here that would serve those who wait.
-AT_REST = {State.CLOSED, State.OFFLINE, State.BACKOFF, State.BROKEN, State.WEDGED}
+AT_REST = {State.CLOSED, State.OFFLINE, State.BACKOFF, State.BROKEN, State.CHANGED, State.WEDGED}
 FAILING = {Action.FAIL_OPENS, Action.FAIL_QUEUED, Action.FAIL_RUNNING}
 ROWS = [
     pytest.param(state, event, *row, id=f"{state}-{event}")

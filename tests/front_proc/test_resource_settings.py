@@ -16,6 +16,7 @@ from front_proc.resource_settings import (
     EffectiveSettings,
     HoldKind,
     HoldRule,
+    IdentityRule,
     ResourceSettings,
     read_rows,
 )
@@ -62,6 +63,7 @@ RIGHT = {
     "srq-poll": [(0, 0.0), (0.01, 0.01), (2, 2.0)],
     "safe-state": [([], ()), (["OUTP OFF", "VOLT 0"], (b"OUTP OFF", b"VOLT 0")), (["µ"], ("µ".encode(),))],
     "safe-at-stop": [(True, True), (False, False)],
+    "identity": [("check", IdentityRule.CHECK), ("none", IdentityRule.NONE)],
     "read-only": [(True, True), (False, False)],
     "deny": [([], ()), (["*RST", "SYSTem:PRESet?"], (pattern_of("*RST"), pattern_of("SYSTem:PRESet?")))],
     "confirm": [(["OUTPut[:STATe] ON"], (pattern_of("OUTPut[:STATe] ON"),))],
@@ -91,6 +93,7 @@ WRONG = {
     "safe-state": [(value, "") for value in ("OUTP OFF", 0, True, [""], [" "], [1], [["OUTP OFF"]])]
     + [(["OUTP OFF", "VOLT?"], "answer"), (["OUTP OFF\n"], "termination"), (["\0"], "termination")],
     "safe-at-stop": [(value, "") for value in (0, 1, "true", "", None)],
+    "identity": [(value, "") for value in ("", "yes", True, False, 1, ["check"])],
     "read-only": [(value, "") for value in (1, 0, "true", None, [])],
     "deny": [(value, "") for value in ("*RST", [1], {"*RST": 1})] + [(["volt"], "upper case"), (["A["], "counterpart")],
     "confirm": [(value, "") for value in ("OUTP ON", 5)] + [(["OUTPut:"], "colon"), (["[OUTPut]"], "left out")],

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from front_proc.resource_settings import GUARDS, KEYS, HoldKind, HoldRule, read_rows
+from front_proc.resource_settings import GUARDS, KEYS, HoldKind, HoldRule, IdentityRule, read_rows
 from front_proc.resource_table import ResourceTable
 from front_proc.settings import read_settings
 from tests.docs.pages import examples
@@ -41,6 +41,7 @@ def test_resource_without_a_row_has_the_defaults():
         "deny": (),
         "confirm": (),
         "limit": (),
+        "identity": IdentityRule.NONE,
     }
 
 
@@ -140,6 +141,7 @@ VALUES = {
     "srq-poll": st.integers(0, 5),
     "safe-state": st.sampled_from([[], ["OUTP OFF"], ["OUTP OFF", "VOLT 0"]]),
     "safe-at-stop": st.booleans(),
+    "identity": st.sampled_from(["check", "none"]),
 }
 matches = st.sampled_from(["*", "GPIB*", "*::INSTR", "TCPIP*", VOLTMETER, VOLTMETER.lower(), SOURCE, SCOPE])
 some_rows = st.lists(

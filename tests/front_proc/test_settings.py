@@ -106,7 +106,9 @@ def field(settings, name):
 def test_every_option_is_tried_here():
     """A new option needs a row above."""
     assert {option.name for option in OPTIONS} == set(VALUES) == set(WRONG)
-    assert {option.field for option in OPTIONS} | {"limits", "resources"} == set(Settings.__dataclass_fields__)
+    assert {option.field for option in OPTIONS} | {"limits", "resources", "config"} == set(
+        Settings.__dataclass_fields__
+    )
 
 
 def test_defaults_are_those_of_the_card():
@@ -292,7 +294,8 @@ def test_no_text_raises_anything_but_a_settings_error(name, value):
 def test_parser_takes_nothing_that_the_table_does_not_have():
     """One table: for the command line, the file and the reference page."""
     actions = [action for action in parser()._actions if not isinstance(action, argparse._HelpAction)]
-    assert {action.dest for action in actions} == {option.field for option in OPTIONS} | {"config"}
+    others = {"config", "check_config", "print_config"}
+    assert {action.dest for action in actions} == {option.field for option in OPTIONS} | others
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from pyvisa.constants import ResourceAttribute, StatusCode
 
 from instrument_proc.calls import CALLS, CHUNK, Exchange, Result
 from instrument_proc.failures import CallError
+from instrument_proc.visa_session import VisaSession
 from pyvisa_daemon.errors import Effect
 from pyvisa_daemon.framing import FRAME_LIMIT, PIECE_SIZE
 from pyvisa_daemon.functions import FUNCTIONS
@@ -29,6 +30,7 @@ class FakeSession:
     """An instrument whose answer is known: on an interface that marks END, or one where LF ends a message."""
 
     is_serial = False
+    having = VisaSession.having
 
     def __init__(self, message, log, *, marks_end):
         self.marks_end = marks_end

@@ -10,6 +10,7 @@ instrument's.
     BLOCK? N         N bytes 0, 1, ... as a block   LOAD #<block>  keeps a block;  LOAD? its length
     HALF? TEXT       TEXT without its terminator    DROP           closes this connection
     STALL            stops reading this connection  BABBLE?        a byte every 10 ms, for ever
+    BE TEXT          *IDN? is answered by TEXT from now on; BE alone: it is not answered
 """
 
 import asyncio
@@ -46,6 +47,8 @@ class Scripted(Instrument):
             "DROP": self._drop,
             "STALL": self._stall,
             "BABBLE?": self._babble,
+            "BE": self._be,
+            "*IDN?": self._identify,
         }
 
     async def answer(self, link: Link, message: bytes) -> bytes | None:
@@ -92,6 +95,12 @@ class Scripted(Instrument):
         while True:
             await link.send(b"b")
             await asyncio.sleep(0.01)
+
+    async def _be(self, link: Link, command: Command) -> None:
+        self.identity = command.argument
+
+    async def _identify(self, link: Link, command: Command) -> bytes | None:
+        return self.identity.encode() or None
 
 
 async def main() -> None:

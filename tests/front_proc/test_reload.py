@@ -1,0 +1,50 @@
+"""What of changed settings counts when: every row of every table, and what stays until the next start."""
+
+from dataclasses import replace
+
+import pytest
+
+from front_proc import limits
+from front_proc.reload import changes, running
+from front_proc.resource_settings import ResourceSettings
+from front_proc.setting_values import When
+from front_proc.settings import OPTIONS, read_settings
+
+SETTINGS = read_settings([])
+OTHER = object()
+
+every_option = pytest.mark.parametrize("row", OPTIONS, ids=lambda row: row.name)
+every_limit = pytest.mark.parametrize("row", limits.ROWS, ids=lambda row: row.name)
+
+
+def test_same_settings_are_no_change():
+    assert changes(SETTINGS, SETTINGS) == []
+    assert running(SETTINGS, SETTINGS) == SETTINGS
+
+
+@every_option
+def test_changed_option_is_told_and_counts_when_its_row_says_so(row):
+    """What takes a new start stays as it was, and is told again the next time."""
+    now = replace(SETTINGS, **{row.field: OTHER})
+    [change] = changes(SETTINGS, now)
+    assert (change.setting, change.when) == (row.name, row.when)
+    is_kept = getattr(running(SETTINGS, now), row.field) is not OTHER
+    assert is_kept == (row.when is When.START)
+
+
+@every_limit
+def test_changed_limit_is_told_and_counts_when_its_row_says_so(row):
+    """The same."""
+    now = replace(SETTINGS, limits=replace(limits.DEFAULTS, **{row.field: OTHER}))
+    [change] = changes(SETTINGS, now)
+    assert (change.setting, change.when) == (f"limits.{row.name}", row.when)
+    is_kept = getattr(running(SETTINGS, now).limits, row.field) is not OTHER
+    assert is_kept == (row.when is When.START)
+
+
+def test_other_rows_count_at_the_next_open():
+    """Whichever they are."""
+    now = replace(SETTINGS, resources=(ResourceSettings("GPIB*"),))
+    [change] = changes(SETTINGS, now)
+    assert (change.setting, change.when) == ("[[resource]]", When.OPEN)
+    assert running(SETTINGS, now).resources == now.resources
