@@ -38,6 +38,10 @@ run() {
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 run scripts/set_up.sh dev
 PATH=$PWD/.venv/bin:$PATH
+if [[ ${PYTHONDONTWRITEBYTECODE:-} ]]; then # hundreds of daemons are started: what they run is compiled once all the same
+    unset PYTHONDONTWRITEBYTECODE
+    export PYTHONPYCACHEPREFIX=$PWD/.pytest_cache/bytecode
+fi
 run ruff check .
 run ruff format --check .
 run mypy
