@@ -6,6 +6,7 @@ import time
 import pytest
 
 from tests.support.daemon import Daemon
+from tests.support.instrument import ramp
 
 MULTIMETER = "GPIB0::22::INSTR"
 IDENTITY = "DEMO BENCH,MULTIMETER,DM000022,1.0"
@@ -187,13 +188,13 @@ def test_foreign_language_gets_one_error_line_and_is_closed(idle, caller, beginn
 def test_answer_with_a_line_feed_travels_as_a_block(daemon_factory, instrument):
     """A block's content goes through query_binary and query_resource whole, LF included."""
     daemon = daemon_factory()
-    expected = bytes(index % 256 for index in range(300))
+    expected = ramp(300)
     with daemon.text() as client:
         assert client.ask(f".#.open_resource {instrument.resource}") == instrument.resource
         client.send(b".#.query_binary BLOCK? 300\n")
         assert client.reply() == expected
         client.send(b".#.query_binary BLOCK? 1000000\n")
-        assert client.reply() == bytes(index % 256 for index in range(1_000_000))
+        assert client.reply() == ramp(1_000_000)
         client.send(b".#.query_binary ECHO? no block\n")
         assert client.reply() == b"no block\n"
         assert client.ask(".#.query_resource ECHO? #1 is no block") == "#1 is no block"
