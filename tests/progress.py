@@ -25,7 +25,8 @@ class Progress:
     def __init__(self, config: pytest.Config) -> None:
         self._plugins = config.pluginmanager
         self._files: dict[str, File] = {}
-        self._failing: set[str] = set()
+        #: What is known so far of tests that are not over, and are not simply passing.
+        self._outcomes: dict[str, str] = {}
         self._done = 0
 
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
@@ -42,11 +43,12 @@ class Progress:
         if (file := self._files.get(_file(report.nodeid))) is None:
             return
         file.seconds += report.duration
-        if report.failed and report.nodeid not in self._failing:
-            self._failing.add(report.nodeid)
+        if report.failed and self._outcomes.get(report.nodeid) != "failed":
             self._say(f"FAILED {report.nodeid}", red=True)
+        if not report.passed:
+            self._outcomes[report.nodeid] = report.outcome
         if report.when == "teardown":
-            outcome = "failed" if report.nodeid in self._failing else "skipped" if report.skipped else "passed"
+            outcome = self._outcomes.pop(report.nodeid, "passed")
             file.outcomes[outcome] += 1
             self._done += 1
             if file.is_done:
