@@ -5,6 +5,7 @@ process ends, and another one opens the instrument again.
 """
 
 import threading
+import time
 
 import pytest
 import pyvisa
@@ -36,6 +37,7 @@ def begin_sweep(bench, client, message="SWEEP?"):
     client.begin("query", message)
     if client.resource == SIM:
         wait_until(lambda: bench.daemon.resource(SIM)["state"] == "busy")
+        time.sleep(0.3)  # it is begun in the child too: an abort that overtakes it clears nothing
     else:
         wait_until(lambda: executed(bench, client.resource).count(message) > before)
 

@@ -231,10 +231,10 @@ def test_query_block_gives_a_block_s_content_or_the_raw_bytes(gpib, question, da
 
 def test_query_block_of_a_block_cut_short_fails(gpib):
     """What came is not passed off as the answer."""
-    answer = gpib.run("query_block", data=b"SHORT?\n")
+    answer = gpib.run("query_block", data=b"SHORT?\n", attributes=PATIENT)
     assert answer.end.token == "VI_ERROR_IO"
     assert answer.end.effect is Effect.DONE
-    gpib.run("resynchronise")
+    gpib.run("resynchronise", attributes=USUAL)
     assert gpib.run("query", data=b"*IDN?\n").data == IDN
 
 
