@@ -1,4 +1,9 @@
-"""Fixtures for every test: real daemons and instruments, and the rule that nothing is left behind."""
+"""Fixtures for every test: real daemons and instruments, and the rule that nothing is left behind.
+
+Files run beside each other, in two processes that report to a third all the time. So a test has ports, folders and
+processes of its own; and what it replaces in a module is that module's name, never what all the process uses:
+`setattr(sockets, "struct", ...)`, not `setattr(struct, "pack", ...)`, with which its own report would be packed.
+"""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -6,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.progress import Progress
 from tests.support.daemon import Daemon
 from tests.support.instrument_process import SerialInstrument, Vxi11Instrument
 from tests.support.tcp_instrument import TcpInstrument
@@ -16,10 +22,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--figures", metavar="FILE", help="write what the fault suite measured to this file")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """What is measured is measured with nothing beside it, and gathered in one process."""
+    if config.getoption("--figures"):
+        config.option.numprocesses, config.option.dist = 0, "no"
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Tests press Ctrl-C, and so may whatever they start: a shell's background job ignores it, and hands that on."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if config.getoption("dist") != "no" and not hasattr(config, "workerinput") and config.get_verbosity() == 0:
+        config.pluginmanager.register(Progress(config))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

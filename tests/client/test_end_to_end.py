@@ -18,6 +18,7 @@ from pyvisa.resources import GPIBInstrument, MessageBasedResource, TCPIPSocket
 import client as visa
 from client import TCPVisaSocket
 from tests.support.daemon import Daemon
+from tests.support.instrument import ramp
 from tests.support.tcp_instrument import TcpInstrument
 from tests.support.waiting import DEADLINE, wait_until
 
@@ -172,7 +173,7 @@ for turn in range(200):
 
 def test_blocks_come_whole_when_sent_by_pyvisa(lan: Daemon, instrument: TcpInstrument) -> None:
     """A megabyte, read in PyVISA's chunks and written in one call; pyvisa-py needs the count on a SOCKET."""
-    header, data = b"#71000000", bytes(index % 256 for index in range(1_000_000))
+    header, data = b"#71000000", ramp(1_000_000)
     manager = pyvisa.ResourceManager(f"{lan.address}@daemon")
     resource = manager.open_resource(instrument.resource, write_termination="\n")
     assert isinstance(resource, MessageBasedResource)
@@ -187,7 +188,7 @@ def test_blocks_come_whole_when_sent_by_pyvisa(lan: Daemon, instrument: TcpInstr
 
 def test_blocks_come_whole_when_sent_as_text(lan: Daemon, instrument: TcpInstrument) -> None:
     """The same in the text protocol, whatever the bytes."""
-    data = bytes(index % 256 for index in range(1_000_000))
+    data = ramp(1_000_000)
     with visa.SocketManager().open_socket() as socket:
         socket.command("open_resource", instrument.resource)
         assert socket.query_binary("BLOCK? 1000000") == data

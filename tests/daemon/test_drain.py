@@ -80,7 +80,7 @@ def test_drain_lets_an_instrument_that_hangs_be_restarted(daemon_factory, instru
     daemon = daemon_factory("--grace", "0.2")
     with daemon.text() as client:
         open_session(client, instrument.resource)
-        client.ask(".#.timeout 100")
+        client.ask(".#.timeout 400")
         client.ask(".!.drain")
         assert "INSTRUMENT_HUNG" in client.ask(".#.query_resource BABBLE?")
         client.ask(".#.timeout 10000")

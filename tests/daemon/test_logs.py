@@ -113,8 +113,8 @@ class OnTerminal:
 
         def take_terminal():
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-            if is_hangup_ignored:
-                signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            # Also where whoever runs the tests has it ignored.
+            signal.signal(signal.SIGHUP, signal.SIG_IGN if is_hangup_ignored else signal.SIG_DFL)
 
         self.process = subprocess.Popen(
             [sys.executable, "supervisor.py", "--port", "0", "--run-dir", str(run_dir)],

@@ -258,7 +258,7 @@ def test_stop_signal_that_comes_twice_ends_it_once(daemon):
     """Whichever comes first, and with a command under way, which may come to its end."""
     with daemon.text() as client:
         client.ask(".#.open_resource GPIB0::22::INSTR")
-        client.ask(".#.timeout 300")
+        client.ask(".#.timeout 1000")
         client.send(b".#.read_resource\n")
         wait_until(lambda: daemon.resource("GPIB0::22::INSTR")["state"] == "busy")
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):

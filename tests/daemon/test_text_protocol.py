@@ -5,6 +5,9 @@ import time
 
 import pytest
 
+from tests.support.daemon import Daemon
+from tests.support.instrument import ramp
+
 MULTIMETER = "GPIB0::22::INSTR"
 IDENTITY = "DEMO BENCH,MULTIMETER,DM000022,1.0"
 
@@ -12,6 +15,24 @@ IDENTITY = "DEMO BENCH,MULTIMETER,DM000022,1.0"
 @pytest.fixture
 def client(daemon):
     with daemon.text() as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def idle(tmp_path_factory):
+    """A daemon with the demo bench, in which nobody opens anything: one for all who ask only how lines are taken."""
+    daemon = Daemon(tmp_path_factory.mktemp("idle") / "run", "--demo")
+    yield daemon
+    try:
+        assert daemon.status()["resources"] == []
+        daemon.end()
+    finally:
+        daemon.kill()
+
+
+@pytest.fixture
+def caller(idle):
+    with idle.text() as client:
         yield client
 
 
@@ -37,17 +58,17 @@ def test_original_seven_commands_work_as_they_always_did(client):
 
 
 @pytest.mark.parametrize("terminator", [b"\n", b"\r\n", b""])
-def test_reply_ends_as_its_request_ended(client, terminator):
+def test_reply_ends_as_its_request_ended(caller, terminator):
     """LF, CR LF, or nothing."""
-    client.send(b".#.ping" + terminator)
-    assert client.exactly(4 + len(terminator)) == b"pong" + terminator
+    caller.send(b".#.ping" + terminator)
+    assert caller.exactly(4 + len(terminator)) == b"pong" + terminator
 
 
-def test_unterminated_request_is_answered_when_the_client_ends_its_sending_side(client):
+def test_unterminated_request_is_answered_when_the_client_ends_its_sending_side(caller):
     """As `printf .#.ping | nc -N` does it; then the connection is closed."""
-    client.send(b".#.ping")
-    client.end_sending()
-    assert client.everything() == b"pong"
+    caller.send(b".#.ping")
+    caller.end_sending()
+    assert caller.everything() == b"pong"
 
 
 def test_terminated_requests_are_all_answered_after_a_half_close(client):
@@ -57,21 +78,21 @@ def test_terminated_requests_are_all_answered_after_a_half_close(client):
     assert client.everything() == f"{MULTIMETER}\n{IDENTITY}\n".encode()
 
 
-def test_unterminated_half_of_a_command_waits_for_its_rest(client):
+def test_unterminated_half_of_a_command_waits_for_its_rest(caller):
     """`.#.pin` is no command; what follows completes it."""
-    client.send(b".#.pin")
-    assert client.silence(0.3)
-    client.send(b"g\n")
-    assert client.line() == b"pong"
+    caller.send(b".#.pin")
+    assert caller.silence(0.3)
+    caller.send(b"g\n")
+    assert caller.line() == b"pong"
 
 
-def test_unterminated_command_is_not_guessed_once_a_terminator_was_seen(client):
+def test_unterminated_command_is_not_guessed_once_a_terminator_was_seen(caller):
     """A connection that used terminators is line-mode for good."""
-    assert client.ask(".#.ping") == "pong"
-    client.send(b".#.ping")
-    assert client.silence(0.3)
-    client.send(b"\n")
-    assert client.line() == b"pong"
+    assert caller.ask(".#.ping") == "pong"
+    caller.send(b".#.ping")
+    assert caller.silence(0.3)
+    caller.send(b"\n")
+    assert caller.line() == b"pong"
 
 
 def test_requests_sent_ahead_are_answered_in_order(client):
@@ -83,11 +104,11 @@ def test_requests_sent_ahead_are_answered_in_order(client):
     assert replies[4] == "pong"
 
 
-def test_one_byte_at_a_time_is_the_same_request(client):
+def test_one_byte_at_a_time_is_the_same_request(caller):
     """Framing does not depend on packets."""
     for byte in b".#.ping\r\n":
-        client.send(bytes([byte]))
-    assert client.exactly(6) == b"pong\r\n"
+        caller.send(bytes([byte]))
+    assert caller.exactly(6) == b"pong\r\n"
 
 
 @pytest.mark.parametrize(
@@ -114,32 +135,32 @@ def test_one_byte_at_a_time_is_the_same_request(client):
         (".#.write_binary CURV", "BAD_ARGUMENT"),
     ],
 )
-def test_bad_request_gets_an_error_and_the_connection_stays(client, request_line, token):
+def test_bad_request_gets_an_error_and_the_connection_stays(caller, request_line, token):
     """With its token, and proof that no instrument acted."""
-    assert error(client.ask(request_line)) == (token, "effect=none")
-    assert client.ask(".#.ping") == "pong"
+    assert error(caller.ask(request_line)) == (token, "effect=none")
+    assert caller.ask(".#.ping") == "pong"
 
 
 @pytest.mark.parametrize("line", [b".#.query_resource \xff\xfe", b".#.query_resource *ID\0N?", b".#.\xc3\x28"])
-def test_bytes_that_are_no_text_get_an_error_and_the_connection_stays(client, line):
+def test_bytes_that_are_no_text_get_an_error_and_the_connection_stays(caller, line):
     """Invalid UTF-8 and NUL have no place in a line."""
-    client.send(line + b"\n")
-    assert error(client.line().decode())[0] == "BAD_ARGUMENT"
-    assert client.ask(".#.ping") == "pong"
+    caller.send(line + b"\n")
+    assert error(caller.line().decode())[0] == "BAD_ARGUMENT"
+    assert caller.ask(".#.ping") == "pong"
 
 
-def test_line_of_64_kib_is_accepted(client):
+def test_line_of_64_kib_is_accepted(caller):
     """The limit itself is inside."""
     line = b".#.help ".ljust(65536, b"x")
-    client.send(line + b"\n")
-    assert error(client.line().decode())[0] == "UNKNOWN_COMMAND"
+    caller.send(line + b"\n")
+    assert error(caller.line().decode())[0] == "UNKNOWN_COMMAND"
 
 
 @pytest.mark.parametrize("end", [b"\n", b""])
-def test_line_of_more_than_64_kib_is_refused_and_the_connection_closed(client, end):
+def test_line_of_more_than_64_kib_is_refused_and_the_connection_closed(caller, end):
     """One error line, then the end; the daemon lives on."""
-    client.send(b".#.help ".ljust(65537, b"x") + b"x" * (end == b"") + end)
-    assert client.everything().startswith(b".#.error LINE_TOO_LONG effect=none ")
+    caller.send(b".#.help ".ljust(65537, b"x") + b"x" * (end == b"") + end)
+    assert caller.everything().startswith(b".#.error LINE_TOO_LONG effect=none ")
 
 
 @pytest.mark.parametrize(
@@ -153,26 +174,27 @@ def test_line_of_more_than_64_kib_is_refused_and_the_connection_closed(client, e
         b"\n",
     ],
 )
-def test_foreign_language_gets_one_error_line_and_is_closed(daemon, client, beginning):
+def test_foreign_language_gets_one_error_line_and_is_closed(idle, caller, beginning):
     """And it is on record; nothing of it is executed."""
-    client.send(beginning)
-    reply = client.everything()
+    host, port = caller.socket.getsockname()
+    caller.send(beginning)
+    reply = caller.everything()
     assert reply.startswith(b".#.error BAD_PROTOCOL effect=none ")
     assert reply.count(b"\n") == 1
-    daemon.wait_for_audit(event="rejected", outcome="BAD_PROTOCOL")
-    assert not daemon.audit(event="open")
+    idle.wait_for_audit(event="rejected", outcome="BAD_PROTOCOL", client=f"{host}:{port}")
+    assert not idle.audit(event="open")
 
 
 def test_answer_with_a_line_feed_travels_as_a_block(daemon_factory, instrument):
     """A block's content goes through query_binary and query_resource whole, LF included."""
     daemon = daemon_factory()
-    expected = bytes(index % 256 for index in range(300))
+    expected = ramp(300)
     with daemon.text() as client:
         assert client.ask(f".#.open_resource {instrument.resource}") == instrument.resource
         client.send(b".#.query_binary BLOCK? 300\n")
         assert client.reply() == expected
         client.send(b".#.query_binary BLOCK? 1000000\n")
-        assert client.reply() == bytes(index % 256 for index in range(1_000_000))
+        assert client.reply() == ramp(1_000_000)
         client.send(b".#.query_binary ECHO? no block\n")
         assert client.reply() == b"no block\n"
         assert client.ask(".#.query_resource ECHO? #1 is no block") == "#1 is no block"
@@ -230,13 +252,13 @@ def test_timeout_that_is_none_is_refused(client, argument):
     assert client.ask(".#.timeout") == "2000"
 
 
-def test_tagged_mode_marks_every_reply(client):
+def test_tagged_mode_marks_every_reply(caller):
     """For clients that look at the first bytes only."""
-    assert client.ask(".#.mode") == "plain"
-    assert client.ask(".#.mode tagged") == "ok tagged"
-    assert client.ask(".#.ping") == "ok pong"
-    assert client.ask(".#.nonsense").startswith("err .#.error UNKNOWN_COMMAND effect=none")
-    assert client.ask(".#.mode plain") == "plain"
+    assert caller.ask(".#.mode") == "plain"
+    assert caller.ask(".#.mode tagged") == "ok tagged"
+    assert caller.ask(".#.ping") == "ok pong"
+    assert caller.ask(".#.nonsense").startswith("err .#.error UNKNOWN_COMMAND effect=none")
+    assert caller.ask(".#.mode plain") == "plain"
 
 
 def test_hello_names_the_client_for_the_audit(daemon, client):
@@ -286,10 +308,10 @@ def test_bare_line_is_refused_from_programs(client):
     assert error(client.ask("*IDN?"))[0] == "UNKNOWN_COMMAND"
 
 
-def test_empty_lines_are_no_requests(client):
+def test_empty_lines_are_no_requests(caller):
     """They have no reply, and do no harm."""
-    client.send(b".#.ping\n\n\r\n.#.ping\n")
-    assert [client.line(), client.line()] == [b"pong", b"pong"]
+    caller.send(b".#.ping\n\n\r\n.#.ping\n")
+    assert [caller.line(), caller.line()] == [b"pong", b"pong"]
 
 
 def test_finished_command_is_in_the_audit_file_within_a_second(daemon, client):

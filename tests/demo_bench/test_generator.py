@@ -10,8 +10,10 @@ from pyvisa.resources import MessageBasedResource
 from demo_bench.generator import STALLING_BYTES
 from tests.support.text_client import TextClient
 
-VISA_TIMEOUT_MS = 200
-FAR_BEYOND_IT_S = 3.0
+#: pyvisa-py's patience between two bytes is half of it, and less after each that it had to wait for: on a busy machine
+#: a short one would end a read that hangs.
+VISA_TIMEOUT_MS = 1000
+FAR_BEYOND_IT_S = 2.0
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ def test_record_comes_whole_as_a_block(client):
 def test_generator_comes_back_when_it_hung_a_child(client, hang):
     """Stuck inside the VISA call: the child is killed, the command fails, a new child finds the instrument well."""
     name = opened(client, "GENERATOR")
-    client.ask(".#.timeout 300")
+    client.ask(".#.timeout 1000")
     first = state_of(client, name)
     client.send(hang)
     replies = [client.line() for _ in range(hang.count(b"\n.#.") + 1)]

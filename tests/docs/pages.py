@@ -40,6 +40,17 @@ WALKED = [
     )
 ]
 
+#: All that have a test of their own, but for the walked.
+OWN = (
+    SIMULATE_FAULTS,
+    SAFE_STATE,
+    RESERVE,
+    GUARD_AN_INSTRUMENT,
+    SHARE_ON_THE_LAN,
+    WORK_FROM_A_SHELL,
+    CHECK_WHO_IS_THERE,
+)
+
 _FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -57,16 +68,7 @@ def name_of(page: Path) -> str:
 def examples(language: str, page: Path | None = None) -> list[Example]:
     """The fenced blocks in `language`, of one page or of all that have no test file of their own."""
     found = []
-    own = (
-        SIMULATE_FAULTS,
-        SAFE_STATE,
-        RESERVE,
-        GUARD_AN_INSTRUMENT,
-        SHARE_ON_THE_LAN,
-        WORK_FROM_A_SHELL,
-        CHECK_WHO_IS_THERE,
-        *WALKED,
-    )
+    own = (*OWN, *WALKED)
     for path in [path for path in PAGES if path not in own] if page is None else [page]:
         text = path.read_text("utf-8")
         for match in _FENCED.finditer(text):

@@ -28,7 +28,8 @@ def records_of_every_event(daemon_factory, instrument_factory, folder: Path) -> 
     """All records that these stories leave."""
     config = folder / "story.toml"
     config.write_text(
-        "[limits]\nfailures = 2\nlongest-backoff = 0.1\n[[resource]]\nmatch = '*'\nsafe-state = ['SET VOLT 0']\n"
+        "[limits]\nfailures = 2\nlongest-backoff = 0.1\nslow-reader-time = 2\n"
+        "[[resource]]\nmatch = '*'\nsafe-state = ['SET VOLT 0']\n"
         "identity = 'check'\n"
         "[[resource]]\nmatch = 'TCPIP*'\nconfirm = ['SET ON']\n"
     )
@@ -51,7 +52,7 @@ def hang_crash_and_back_off(daemon: Daemon, instrument) -> None:
         client.ask(".#.hello alice")
         client.ask(".#.volts")
         client.ask(f".#.open_resource {instrument.resource}")
-        client.ask(".#.timeout 100")
+        client.ask(".#.timeout 400")
         assert "INSTRUMENT_HUNG" in client.ask(".#.query_resource BABBLE?")
         assert "TEST" in client.ask(".#.query_resource *IDN?")
         assert client.ask(f".!.safe {instrument.resource}") == "safe"

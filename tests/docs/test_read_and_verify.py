@@ -1,13 +1,16 @@
 """docs/how-to/read-and-verify-the-log.md: its commands run, on the log of a daemon, and say what the page says."""
 
+import contextlib
 import gzip
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from client.commands.log_files import with_rotated
@@ -55,16 +58,27 @@ def run(command: str, place) -> subprocess.CompletedProcess:
         "PYTHONPATH": str(ROOT),
         "PYVISA_DAEMON_HOSTS": daemon.address,
     }
-    if "--follow" in command:
-        command = f"timeout --preserve-status --signal=INT 3 {command}"
-    options = {"cwd": daemon.run_dir, "env": environment, "capture_output": True, "text": True, "timeout": 60}
+    options = {"cwd": daemon.run_dir, "env": environment}
     return wait_until(lambda: _run_once(command, options), what="the daemon to be found within a second")
 
 
 def _run_once(command: str, options: dict) -> subprocess.CompletedProcess | None:
-    """None where the machine was too busy for a daemon to answer in time."""
-    done = subprocess.run(["bash", "-euc", command], **options)
+    """None where the machine was too busy for a daemon to answer in time. What follows the log is ended by Ctrl-C."""
+    arguments = ["bash", "-euc", command]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options) as process:
+        if "--follow" in command:
+            wait_until(lambda: process.poll() is not None or _reads_the_log(process.pid), what="it to read the log")
+            process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=60)
+    done = subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
     return None if done.returncode == NO_DAEMON else done
+
+
+def _reads_the_log(pid: int) -> bool:
+    """Has it come so far? Its shell has become it."""
+    with contextlib.suppress(psutil.Error):
+        return any(Path(file.path).name == "audit.jsonl" for file in psutil.Process(pid).open_files())
+    return False
 
 
 def test_commands_of_the_page_run(place):

@@ -15,7 +15,8 @@ import pytest
 
 from tests.support.waiting import wait_until
 
-_NUMBERS = itertools.count(os.getpid())
+#: Each process that runs tests has 64 of its own: what has the same name as another's is not made.
+_NUMBERS = itertools.count(64 * os.getpid())
 
 
 class Link:

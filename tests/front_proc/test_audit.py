@@ -5,6 +5,7 @@ import json
 import os
 import re
 import threading
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from client.commands.log_files import lines, with_rotated
 from client.commands.log_verification import Verification
-from front_proc import log_writer
+from front_proc import log_file, log_writer
 from front_proc.audit import EVENTS, Audit, open_audit
 from front_proc.log_file import Rotation
 from front_proc.log_writer import QUEUE_HIGH, LogWriter
@@ -258,7 +259,7 @@ def test_log_that_cannot_be_rotated_grows_and_says_so_once(file, told, monkeypat
 
 def test_log_is_written_on_when_the_clock_is_out_of_its_mind(file, told, monkeypatch):
     """There is no name for such a moment."""
-    monkeypatch.setattr("front_proc.log_file.time.time", lambda: 1e18)
+    monkeypatch.setattr(log_file, "time", SimpleNamespace(time=lambda: 1e18))
     writer = LogWriter(file, rotation=Rotation(size=10_000), tell=lambda event, fields: told.append(event))
     writer._records.put((1e9, "command", {"text": "x" * 9000}))
     wait_until(lambda: file.stat().st_size > 9000)

@@ -24,7 +24,12 @@ from instrument_proc.spawn import ChildSettings
 from pyvisa_daemon.errors import Failure
 from pyvisa_daemon.framing import PIECE_SIZE
 from tests.front_proc.playbook import NAME
+from tests.support.instrument import ramp
 from tests.support.waiting import DEADLINE, wait_until
+
+#: Attributes of a session: LF ends its answers; a busy machine is not too late with them.
+LF_ENDS = [(0x3FFF0018, 10), (0x3FFF0038, True)]
+PATIENT = [(0x3FFF001A, int(DEADLINE * 1000))]
 
 
 class Told:
@@ -295,10 +300,9 @@ def test_child_that_is_paused_says_no_more_until_it_is_resumed(settings, instrum
 
     async def story():
         told = await opened(settings, instrument)
-        termination = [(0x3FFF0018, 10), (0x3FFF0038, True)]
-        told.child.run(pipe.Run(1, "query_block", [], termination), b"BLOCK? %d\n" % size)
+        told.child.run(pipe.Run(1, "query_block", [], LF_ENDS + PATIENT), b"BLOCK? %d\n" % size)
         while not isinstance(report := await told.next(), pipe.Piece):
-            pass
+            assert not isinstance(report, pipe.Done), report
         told.child.pause()
         told.child.pause()
         pieces = [report.data]
@@ -312,7 +316,7 @@ def test_child_that_is_paused_says_no_more_until_it_is_resumed(settings, instrum
         told.child.resume()
         reports, report = await done(told)
         pieces += [piece.data for piece in reports]
-        assert b"".join([*pieces, report.data]) == bytes(index % 256 for index in range(size))
+        assert b"".join([*pieces, report.data]) == ramp(size)
         await closed(told)
 
     run(story())
@@ -323,9 +327,9 @@ def test_child_that_is_paused_can_be_killed(settings, instrument):
 
     async def story():
         told = await opened(settings, instrument)
-        told.child.run(pipe.Run(1, "query_block", [], []), b"BLOCK? 20000000\n")
-        while not isinstance(await told.next(), pipe.Piece):
-            pass
+        told.child.run(pipe.Run(1, "query_block", [], PATIENT), b"BLOCK? 20000000\n")
+        while not isinstance(report := await told.next(), pipe.Piece):
+            assert not isinstance(report, pipe.Done), report
         told.child.pause()
         told.child.kill()
         while await told.next() != "death":

@@ -88,8 +88,9 @@ def test_peer_is_not_gone_where_the_kernel_does_not_tell(pair, monkeypatch):
     """A command is not withdrawn on a guess."""
     accepted, client = pair
     client.close()
-    monkeypatch.setattr(peer.socket, "socket", no_netlink)
-    assert not peer.is_gone(accepted)
+    with monkeypatch.context() as patch:
+        patch.setattr(peer.socket, "socket", no_netlink)
+        assert not peer.is_gone(accepted)
 
 
 def no_netlink(*_):

@@ -19,6 +19,9 @@ from tests.instrument_proc.conftest import IDN, LONG, MAV, TERMCHAR_EN, TIMEOUT_
 from tests.instrument_proc.spawned import error_of
 from tests.support.waiting import DEADLINE
 
+#: The simulated instrument's answers are computed, and the longest take seconds on a busy machine.
+PATIENT, USUAL = [(TIMEOUT_VALUE, int(DEADLINE * 1000))], [(TIMEOUT_VALUE, 2000)]
+
 # Before anything is open.
 
 
@@ -177,8 +180,9 @@ def test_read_gives_at_most_its_count(gpib):
 
 def test_read_message_reads_to_the_end(gpib):
     """However long it is."""
-    gpib.run("write", data=b"LONG?\n")
+    gpib.run("write", data=b"LONG?\n", attributes=PATIENT)
     answer = gpib.run("read_message")
+    gpib.run("write", data=b"SET\n", attributes=USUAL)
     assert answer.data == LONG.encode() + b"\n"
     assert answer.steps == ["STARTED", "Piece", "Done"]
 
@@ -221,16 +225,16 @@ def test_query_writes_and_reads(gpib):
 )
 def test_query_block_gives_a_block_s_content_or_the_raw_bytes(gpib, question, data):
     """The interface marks END: whatever is in the answer ends nothing. What only looks like a block is none."""
-    assert gpib.run("query_block", data=question + b"\n").data == data
-    assert gpib.run("query", data=b"*IDN?\n").data == IDN
+    assert gpib.run("query_block", data=question + b"\n", attributes=PATIENT).data == data
+    assert gpib.run("query", data=b"*IDN?\n", attributes=USUAL).data == IDN
 
 
 def test_query_block_of_a_block_cut_short_fails(gpib):
     """What came is not passed off as the answer."""
-    answer = gpib.run("query_block", data=b"SHORT?\n")
+    answer = gpib.run("query_block", data=b"SHORT?\n", attributes=PATIENT)
     assert answer.end.token == "VI_ERROR_IO"
     assert answer.end.effect is Effect.DONE
-    gpib.run("resynchronise")
+    gpib.run("resynchronise", attributes=USUAL)
     assert gpib.run("query", data=b"*IDN?\n").data == IDN
 
 

@@ -9,6 +9,7 @@ from instrument_proc.signs import Step
 from pyvisa_daemon.errors import Effect
 from tests.instrument_proc.conftest import IDN, TERMCHAR, TERMCHAR_EN, TIMEOUT_VALUE
 from tests.instrument_proc.spawned import error_of
+from tests.support.instrument import ramp
 from tests.support.waiting import wait_until
 
 
@@ -25,7 +26,7 @@ def test_query_block_reads_a_block_with_line_feeds_from_a_serial_line(child_fact
 def test_query_block_reads_a_block_with_line_feeds_from_a_socket(socket, length):
     """Any length: its header counts, line feeds in it end nothing, and the next answer is the next."""
     answer = socket.run("query_block", data=b"BLOCK? %d\n" % length)
-    assert answer.data == bytes(index % 256 for index in range(length))
+    assert answer.data == ramp(length)
     assert socket.run("query", data=b"ECHO? next\n").data == b"next\n"
 
 
@@ -38,7 +39,7 @@ def test_query_block_gives_an_answer_that_is_no_block_as_it_is(socket, text):
 
 def test_long_data_is_written_in_one_piece(socket, instrument):
     """It came in parts, of which the front hears; the instrument sees one message."""
-    data = bytes(index % 256 for index in range(1_000_000))
+    data = ramp(1_000_000)
     answer = socket.run("write", data=b"LOAD #7%07d" % len(data) + data + b"\n")
     assert answer.end.value == len(data) + 15
     assert answer.steps == ["WRITTEN", "Done"]

@@ -1,6 +1,7 @@
 """A channel's socket: who may sleep on it, and what the short way to an answer is made of."""
 
 import socket
+from types import SimpleNamespace
 
 import pytest
 
@@ -58,8 +59,8 @@ def test_channel_works_when_recv_never_sleeps(connect: Connect, monkeypatch: pyt
 
 
 def test_recv_never_sleeps_when_the_system_refuses_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rather than for ever."""
-    monkeypatch.setattr(sockets.struct, "pack", lambda *_: b"!")
+    """Rather than for ever. (What is replaced is the module's own name: whatever else packs is none of the test's.)"""
+    monkeypatch.setattr(sockets, "struct", SimpleNamespace(pack=lambda *_: b"!"))
     theirs, ours = socket.socketpair()
     with theirs, ours:
         assert not sockets.let_recv_sleep(ours, 1)

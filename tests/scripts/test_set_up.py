@@ -33,21 +33,46 @@ def build_editable(folder, settings=None, metadata=None):
 LOCK_FILES = ("requirements.lock", "requirements-dev.lock", "requirements-bench.lock")
 
 
+def make_project(folder: Path) -> Path:
+    (folder / "scripts").mkdir()
+    for name in ("set_up.sh", "set_up.py"):
+        shutil.copy(ROOT / "scripts" / name, folder / "scripts")
+    for name in LOCK_FILES:
+        (folder / name).write_text("# nothing\n")
+    (folder / "pyproject.toml").write_text(PYPROJECT)
+    (folder / "backend.py").write_text(BACKEND)
+    return folder
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    (tmp_path / "scripts").mkdir()
-    for name in ("set_up.sh", "set_up.py"):
-        shutil.copy(ROOT / "scripts" / name, tmp_path / "scripts")
-    for name in LOCK_FILES:
-        (tmp_path / name).write_text("# nothing\n")
-    (tmp_path / "pyproject.toml").write_text(PYPROJECT)
-    (tmp_path / "backend.py").write_text(BACKEND)
-    return tmp_path
+    """Nothing is set up yet."""
+    return make_project(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One in which two have set up at the same time; to be copied only, for making `.venv` takes long."""
+    folder = make_project(tmp_path_factory.mktemp("made"))
+    both = [set_up(folder, "dev"), set_up(folder, "dev")]
+    (folder / "said").write_text("".join(said(process) for process in both))
+    return folder
+
+
+@pytest.fixture
+def again(made: Path, tmp_path: Path) -> Path:
+    """The same project, set up for development; its Python finds its own folder by where it is."""
+    return Path(shutil.copytree(made, tmp_path / "again", symlinks=True))
 
 
 def set_up(project: Path, level: str = "runtime") -> "subprocess.Popen[str]":
     command = [project / "scripts" / "set_up.sh", level]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def level_of(project: Path) -> str:
+    level: str = json.loads((project / ".venv" / "set-up.json").read_text())["level"]
+    return level
 
 
 def said(process: "subprocess.Popen[str]") -> str:
@@ -56,27 +81,25 @@ def said(process: "subprocess.Popen[str]") -> str:
     return stderr
 
 
-def test_set_up_installs_once_when_two_call_it_at_the_same_time(project):
+def test_set_up_installs_once_when_two_call_it_at_the_same_time(made):
     """One makes .venv; the other waits and then finds it made."""
-    both = [said(process) for process in [set_up(project), set_up(project)]]
-    assert sum("installing" in words for words in both) == 1
-    assert (project / ".venv" / "bin" / "python").exists()
+    assert (made / "said").read_text().count("installing") == 1
+    assert (made / ".venv" / "bin" / "python").exists()
 
 
-def test_set_up_installs_again_when_a_lock_file_changed(project):
+def test_set_up_installs_again_when_a_lock_file_changed(again):
     """And only then; what was set up for development stays so."""
-    assert "requirements-dev.lock" in said(set_up(project, "dev"))
-    assert said(set_up(project, "runtime")) == ""
-    (project / "requirements-dev.lock").write_text("# changed\n")
-    assert "requirements-dev.lock" in said(set_up(project, "runtime"))
-    assert json.loads((project / ".venv" / "set-up.json").read_text())["level"] == "dev"
+    assert said(set_up(again, "runtime")) == ""
+    (again / "requirements-dev.lock").write_text("# changed\n")
+    assert "requirements-dev.lock" in said(set_up(again, "runtime"))
+    assert level_of(again) == "dev"
 
 
-def test_set_up_never_takes_a_level_away(project):
+def test_set_up_never_takes_a_level_away(again):
     """bench holds dev, and dev holds runtime."""
-    assert "requirements-bench.lock" in said(set_up(project, "bench"))
-    assert said(set_up(project, "dev")) == said(set_up(project, "runtime")) == ""
-    assert json.loads((project / ".venv" / "set-up.json").read_text())["level"] == "bench"
+    assert "requirements-bench.lock" in said(set_up(again, "bench"))
+    assert said(set_up(again, "dev")) == said(set_up(again, "runtime")) == ""
+    assert level_of(again) == "bench"
 
 
 def test_set_up_knows_no_other_level(project):
@@ -94,14 +117,14 @@ def test_lock_files_hold_those_of_the_levels_before():
     assert pinned[0] < pinned[1] < pinned[2]
 
 
-def test_set_up_shows_why_when_it_fails(project):
+def test_set_up_shows_why_when_it_fails(again):
     """And leaves no stamp, so that the next call tries again."""
-    (project / "requirements.lock").write_text("no requirement at all\n")
-    process = set_up(project)
+    (again / "requirements-dev.lock").write_text("no requirement at all\n")
+    process = set_up(again)
     _, stderr = process.communicate(timeout=100)
     assert process.returncode != 0
     assert "this failed" in stderr
-    assert not (project / ".venv" / "set-up.json").exists()
+    assert not (again / ".venv" / "set-up.json").exists()
 
 
 def test_set_up_says_one_sentence_when_there_is_no_python(project):

@@ -25,6 +25,11 @@ from demo_bench.scpi import Command, block
 _UNCOUNTED = (b"HISTORY?", b"COUNT?")
 
 
+def ramp(length: int) -> bytes:
+    """0, 1, ... 255, 0, ...: what BLOCK? answers."""
+    return (bytes(range(256)) * (length // 256 + 1))[:length]
+
+
 class Scripted(Instrument):
     identity = "TEST,SCRIPTED INSTRUMENT,1,1.0"
 
@@ -68,7 +73,7 @@ class Scripted(Instrument):
         return text.encode()
 
     async def _block(self, link: Link, command: Command) -> bytes:
-        return block(bytes(index % 256 for index in range(int(command.argument))))
+        return block(ramp(int(command.argument)))
 
     async def _load(self, link: Link, command: Command) -> None:
         self._loaded = command.block
