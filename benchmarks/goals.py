@@ -245,6 +245,13 @@ GOALS = (
         "us",
     ),
     Goal(
+        "`import client`, which imports PyVISA too",
+        "imports",
+        _quotient(_of("imports", "client", "import"), _of("imports", "pyvisa", "import")),
+        1.3,
+        "x pyvisa",
+    ),
+    Goal(
         "import of the backend on top of PyVISA",
         "imports",
         _of("imports", "daemon @daemon", "import on top of pyvisa"),
