@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from threading import Thread
-from typing import Any
 
 import click
 from click.shell_completion import BashComplete, CompletionItem, ShellComplete, get_completion_class
@@ -155,10 +154,11 @@ def _listed() -> list[str]:
 
 
 def _open(entry: str) -> list[str]:
-    """What one has open, with the aliases."""
+    """What one has open, and all aliases."""
     with TCPVisaSocket(hosts.parse(entry)) as socket:
-        rows: list[dict[str, Any]] = socket.status()["resources"]
-    return [str(name) for row in rows for name in [*(row.get("aliases") or []), row["resource"]]]
+        said = socket.status()
+    names = [name for row in said["resources"] for name in [*(row.get("aliases") or []), row["resource"]]]
+    return [*map(str, said.get("aliases") or {}), *map(str, names)]
 
 
 # What is kept between two TABs.

@@ -6,14 +6,13 @@ status, which is asked meanwhile and costs nothing.
 
 import sys
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 import click
 
 from client.commands import survey
-from client.commands.overview import STATE_STYLES, aliases_of, holder, resources, text_of
+from client.commands.overview import STATE_STYLES, aliases_of, every_alias, holder, resources, text_of
 from client.commands.terminal import REFUSED, console, end, is_rich, print_json, print_table, say, styled, table
 from pyvisa_daemon import hosts, wire
 
@@ -93,10 +92,11 @@ def _rows(statuses: dict[str, survey.Status]) -> tuple[list[_Row], list[str]]:
             text = reply.text if reply is not None else f"no answer within {_LIST_LIMIT:.0f} s"
             refusals.append(f"{address} could not list its resources: {text}")
             continue
-        opened = _opened(statuses.get(str(address), {}))
+        status = statuses.get(str(address), {})
+        opened, aliases = _opened(status), every_alias(status)
         names = [*map(str, reply.value)]
         names += [name for name in opened if name not in names]  # who opened it knew its name, which no library lists
-        rows += [_row(name, address, opened.get(name, {})) for name in names]
+        rows += [_row(name, address, opened.get(name, {}), aliases.get(name, [])) for name in names]
     return rows, refusals
 
 
@@ -104,15 +104,17 @@ def _opened(status: survey.Status) -> dict[str, dict[str, object]]:
     return {text_of(row.get("resource")): row for row in resources(status)}
 
 
-def _row(name: str, address: hosts.Address, said: dict[str, object]) -> _Row:
-    return _Row(name, str(address), aliases_of(said), text_of(said.get("state")), holder(said))
+def _row(name: str, address: hosts.Address, said: dict[str, object], aliases: list[str]) -> _Row:
+    return _Row(name, str(address), aliases or aliases_of(said), text_of(said.get("state")), holder(said))
 
 
 def _add_announced() -> None:
     """To the hosts that are asked: those that are announced and not among them. Anybody on the network can announce
     anything, so they are shown no token; who wants one is told of only."""
     try:
-        found = import_module("client.discovery").list_daemons(timeout_s=_DISCOVER_TIME)
+        from client.discovery import list_daemons
+
+        found = list_daemons(timeout_s=_DISCOVER_TIME)
     except (ImportError, OSError) as error:  # no zeroconf, or no network
         end(REFUSED, str(error))
     known = {str(hosts.parse(entry)) for entry in hosts.tryIps}

@@ -125,6 +125,15 @@ def aliases_of(row: Row) -> list[str]:
     return list(map(text_of, _list(_at(row, "aliases"))))
 
 
+def every_alias(said: Row) -> dict[str, list[str]]:
+    """resource -> its aliases, of all that a daemon's settings name, open or not."""
+    found: dict[str, list[str]] = {}
+    aliases = said.get("aliases")
+    for alias, resource in aliases.items() if isinstance(aliases, dict) else ():
+        found.setdefault(text_of(resource), []).append(text_of(alias))
+    return found
+
+
 def _with_reason(holder: object) -> str:
     reason = text_of(_at(holder, "reason"))
     return f"{_who(holder)} ({reason})" if reason else _who(holder)

@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Iterable
 
 from client.commands import survey
-from client.commands.overview import aliases_of, resources, text_of
+from client.commands.overview import aliases_of, every_alias, resources, text_of
 from pyvisa_daemon import hosts, wire
 from pyvisa_daemon.errors import Failure
 
@@ -48,6 +48,7 @@ def _names() -> set[str]:
         if reply is not None and isinstance(reply.value, list):
             names.update(map(str, reply.value))
     for said in survey.statuses():
+        names.update(alias for aliases in every_alias(said.status or {}).values() for alias in aliases)
         for row in resources(said.status or {}):
             names.update([text_of(row.get("resource")), *aliases_of(row)])
     return names

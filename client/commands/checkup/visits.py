@@ -10,7 +10,6 @@ import socket
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib import import_module
 from time import monotonic
 
 from client.commands.checkup.facts import Visit, Way
@@ -117,7 +116,9 @@ def _is_loopback(host: str) -> bool:
 def announced() -> tuple[str, ...] | None:
     """The addresses of daemons that are announced; None where nobody can listen."""
     try:
-        found = import_module("client.discovery").list_daemons(timeout_s=_LISTEN_TIME)
+        from client.discovery import list_daemons
+
+        found = list_daemons(timeout_s=_LISTEN_TIME)
     except (ImportError, OSError):
         return None
     return tuple(str(daemon.address) for daemon in found)
