@@ -1,6 +1,6 @@
 """The daemon's command: `python supervisor.py [--daemonize] [--demo] ...`; `--help` says the rest.
 
-The installed `instrument-daemon` does the same. A child executes neither (see `front_proc.child`).
+The installed `instrument-daemon` does the same. A child executes neither (see `front_proc.process.child`).
 """
 
 if __name__ == "__main__":

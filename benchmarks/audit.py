@@ -72,7 +72,7 @@ def _is_whole(file: Path, count: int) -> bool:
 
 
 def _audit(file: Path, count: int) -> Spent:
-    from front_proc.audit import Audit
+    from front_proc.record.audit import Audit
 
     audit = Audit(file)
     audit.record("command", **typical(0))

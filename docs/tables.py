@@ -32,18 +32,12 @@ from client.commands import overview  # noqa: E402
 from client.commands.checkup import settings as client_settings  # noqa: E402
 from demo_bench import faults as simulated_faults  # noqa: E402
 from demo_bench import schedule  # noqa: E402
-from front_proc import (  # noqa: E402
-    audit,
-    lifecycle,
-    limits,
-    resource_settings,
-    rights,
-    settings,
-    text_commands,
-    token_file,
-    wire_conversation,
-)
-from front_proc.toml_values import toml_value  # noqa: E402
+from front_proc.access import rights, token_file  # noqa: E402
+from front_proc.configuration import limits, resource_settings, settings  # noqa: E402
+from front_proc.configuration.toml_values import toml_value  # noqa: E402
+from front_proc.languages import text_commands, wire_conversation  # noqa: E402
+from front_proc.process import lifecycle  # noqa: E402
+from front_proc.record import audit  # noqa: E402
 from pyvisa_daemon import audit_chain, errors, functions, wire  # noqa: E402
 
 Row = tuple[str | None, ...]
@@ -402,13 +396,13 @@ TABLES: dict[str, Callable[[], Callable[[str], str]]] = {
     "wire-limits": lambda: constants(
         ("pyvisa_daemon.framing", "FRAME_LIMIT", "bytes"),
         ("pyvisa_daemon.framing", "PIECE_SIZE", "bytes"),
-        ("front_proc.wire_conversation", "WRITE_LIMIT", "bytes"),
-        ("front_proc.wire_conversation", "SESSION_LIMIT", "sessions"),
-        ("front_proc.wire_conversation", "HELLO_LIMIT", "bytes"),
-        ("front_proc.wire_conversation", "STATE_LIMIT", "characters"),
-        ("front_proc.wire_conversation", "AHEAD_LIMIT", "bytes"),
-        ("front_proc.locks", "KEY_LIMIT", "characters"),
-        ("front_proc.read_ahead", "LIMIT", "bytes"),
+        ("front_proc.languages.wire_conversation", "WRITE_LIMIT", "bytes"),
+        ("front_proc.languages.wire_conversation", "SESSION_LIMIT", "sessions"),
+        ("front_proc.languages.wire_conversation", "HELLO_LIMIT", "bytes"),
+        ("front_proc.languages.wire_conversation", "STATE_LIMIT", "characters"),
+        ("front_proc.languages.wire_conversation", "AHEAD_LIMIT", "bytes"),
+        ("front_proc.serving.locks", "KEY_LIMIT", "characters"),
+        ("front_proc.serving.read_ahead", "LIMIT", "bytes"),
     ),
     "errors-own": own_errors,
     "errors-visa": visa_errors,
@@ -432,15 +426,15 @@ TABLES: dict[str, Callable[[], Callable[[str], str]]] = {
     "faults": faults,
     **{name: partial(performance, name) for name in performance_tables.TABLES},
     "deadlines": lambda: constants(
-        ("front_proc.errands", "READ_AHEAD_MS", "ms"),
-        ("front_proc.errands", "POLL_MS", "ms"),
-        ("front_proc.child", "DUMP_TIME", "s"),
-        ("front_proc.hold", "SHORTEST", "s"),
-        ("front_proc.hold", "FOR_INFINITE", "s"),
-        ("front_proc.hold", "LONGEST_POLLING", "s"),
-        ("front_proc.keeper", "RETRY_TIME", "s"),
-        ("front_proc.service", "SOON", "s"),
-        ("front_proc.safe_service", "FIRST_TRY", "s"),
+        ("front_proc.serving.errands", "READ_AHEAD_MS", "ms"),
+        ("front_proc.serving.errands", "POLL_MS", "ms"),
+        ("front_proc.process.child", "DUMP_TIME", "s"),
+        ("front_proc.serving.hold", "SHORTEST", "s"),
+        ("front_proc.serving.hold", "FOR_INFINITE", "s"),
+        ("front_proc.serving.hold", "LONGEST_POLLING", "s"),
+        ("front_proc.process.keeper", "RETRY_TIME", "s"),
+        ("front_proc.serving.service", "SOON", "s"),
+        ("front_proc.serving.safe_service", "FIRST_TRY", "s"),
         ("front_proc.front", "FINISH_TIME", "s"),
         ("front_proc.front", "SAFE_TIME", "s"),
         ("front_proc.front", "CLOSE_TIME", "s"),

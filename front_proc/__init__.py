@@ -1,30 +1,19 @@
 """The front: one asyncio process that accepts clients and watches children. Never touches VISA.
 
 entry, command, daemonize       from the command line to a serving process
-settings, setting_values        what can be set, and what a value may be
-front                           the house's registry: clients, resources, the pool, start and stop
+front, house                    its registry: clients, resources, the pool, start and stop; what the rooms need of it
+check_config, reload            the settings checked beside a daemon that serves; and read anew by it
+demo, discovery, status         the bundled bench of `--demo`; what is there; how it is
 service_manager, stalls         systemd, and a loop that does not turn
-bind_policy, tls_*, *certificate    where it may listen; TLS between a connection and the network
-connection, peer                one TCP connection; its first bytes choose the language
-rights, access, token_file      who may do what, by address and by token; own_doors which resource leads back here
-text_*                          the text protocol: framing, the table of commands, long messages, the conversation
-wire_conversation               the wire of the PyVISA backend
-resource, queue, hold, tickets  who is served when, and how each command ends
-service, errands                all that happens at one instrument; what the daemon itself has it do
-sessions, attributes, admission who is connected, what each has open, and which VISA attributes it wants
-locks, leases, lock_*           who has the resource to itself, how long, and who waits
-guard_*, guards, scpi*          what must not reach an instrument: rules, messages as it reads them, sessions
-safe_*                          what is sent when who has the lock is lost
-events, event_service           service requests and other events
-check_config, sample_config     --check-config and --print-config; toml_values how TOML writes a value
-reload                          the settings read anew while it serves
-resource_settings, resource_table   what is configured for which resource
-keeper, lifecycle, child, pool  the instrument's process: deadlines, the table of states, mechanics, spares
-identities                      who was first seen where, and who is refused
-breaker, limits, house          when it is started again; how long what may take; the borders between these rooms
-read_ahead, spool               answers that were read for somebody; long writes on disk
-demo                            the bundled bench of `--demo`
-discovery, status, pace, audit  what is there, how it is, how fast, what happened
-announcer, announcer_process    the local network is told of it, by a process of its own
-log_*                           the thread that writes a log; records as lines; the file and its rotation
+
+The rooms, on the way that a query takes:
+
+doors/          where the daemon may be reached, in TLS too; how a connection begins; the network is told of it
+access/         who may come in, and who may do what
+languages/      what is spoken there: text, and the wire of the PyVISA backend
+serving/        one instrument: turns, holds, locks, events, and how each command ends
+guarding/       what must not reach it
+process/        its process: states, deadlines, deaths, back-off
+record/         what goes on record
+configuration/  what the operator has said
 """

@@ -14,19 +14,19 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from front_proc import limits
-from front_proc.audit import key_in
-from front_proc.bind_policy import Door
-from front_proc.certificate import read_certificate
+from front_proc.access.token_file import Token, read_tokens
+from front_proc.configuration import limits
+from front_proc.configuration.resource_settings import GUARDS, KEYS, ResourceSettings
+from front_proc.configuration.resource_table import ResourceTable, named_rows
+from front_proc.configuration.setting_values import Complaints, SettingsError
+from front_proc.configuration.settings import OPTIONS, Settings, read_settings
+from front_proc.configuration.toml_values import toml_value
 from front_proc.daemonize import StartError
-from front_proc.identities import Identities
-from front_proc.pool import Pool
-from front_proc.resource_settings import GUARDS, KEYS, ResourceSettings
-from front_proc.resource_table import ResourceTable, named_rows
-from front_proc.setting_values import Complaints, SettingsError
-from front_proc.settings import OPTIONS, Settings, read_settings
-from front_proc.token_file import Token, read_tokens
-from front_proc.toml_values import toml_value
+from front_proc.doors.bind_policy import Door
+from front_proc.doors.certificate import read_certificate
+from front_proc.process.identities import Identities
+from front_proc.process.pool import Pool
+from front_proc.record.audit import key_in
 from instrument_proc.spawn import ChildSettings
 from pyvisa_daemon.errors import Failure
 from pyvisa_daemon.tokens import TokenFileError

@@ -23,9 +23,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+from front_proc.configuration.setting_values import SettingsError
+from front_proc.configuration.settings import Settings, parser, read_settings
 from front_proc.service_manager import ServiceManager
-from front_proc.setting_values import SettingsError
-from front_proc.settings import Settings, parser, read_settings
 from pyvisa_daemon.errors import Failure
 from pyvisa_daemon.tokens import TokenFileError
 from pyvisa_daemon.version import __version__
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     asked = parser().parse_args(arguments)
     if asked.print_config:
-        from front_proc.sample_config import sample
+        from front_proc.configuration.sample_config import sample
 
         print(sample(), end="")
         sys.exit(0)
@@ -176,7 +176,7 @@ def _tls(settings: Settings) -> _Tls | None:
     """The TLS port, if there is to be one. Raises StartError."""
     if settings.tls_port is None:
         return None
-    from front_proc.tls_identity import TlsIdentity
+    from front_proc.doors.tls_identity import TlsIdentity
 
     host = settings.tls_host or settings.host
     identity = TlsIdentity(settings.given_certificate, settings.run_dir, host)
@@ -190,7 +190,7 @@ def _address(listener: socket.socket) -> str:
 
 def _doors(settings: Settings, listener: socket.socket, tls: _Tls | None) -> list[Any]:
     """Where others come in."""
-    from front_proc.bind_policy import Door
+    from front_proc.doors.bind_policy import Door
 
     def door(bound: socket.socket, certificate: Path | None = None) -> Door:
         host, port = bound.getsockname()[:2]
@@ -252,10 +252,10 @@ class _Daemon:
 
     async def run(self) -> None:
         """Serve until somebody ends it. Raises StartError, Failure or SettingsError if it cannot start."""
-        from front_proc.audit import open_audit
         from front_proc.daemonize import StartError
         from front_proc.demo import Bench
-        from front_proc.log_writer import LogWriter
+        from front_proc.record.audit import open_audit
+        from front_proc.record.log_writer import LogWriter
 
         settings = self._settings
         try:
@@ -275,7 +275,7 @@ class _Daemon:
             log.close()
 
     async def _serve(self, audit: Any, log: Any, bench: Any) -> None:
-        from front_proc.connection import Connection
+        from front_proc.doors.connection import Connection
         from front_proc.front import Front
         from front_proc.reload import Reload
         from front_proc.stalls import StallWatch
@@ -323,7 +323,7 @@ class _Daemon:
 
     def _announce(self, front: Any, log: Any) -> Any:
         """Have the local network told of the daemon, if it is to be: by what that is done."""
-        from front_proc.announcer import Announcer, announcement_of
+        from front_proc.doors.announcer import Announcer, announcement_of
 
         tls = self._tls.listener.getsockname()[:2] if self._tls is not None else None
         told = announcement_of(self._settings, self._listener.getsockname()[:2], tls)
@@ -343,8 +343,8 @@ class _Daemon:
     async def _serve_tls(self, front: Any, log: Any) -> asyncio.AbstractServer | None:
         if self._tls is None:
             return None
-        from front_proc.connection import Connection
-        from front_proc.tls_door import TlsDoor
+        from front_proc.doors.connection import Connection
+        from front_proc.doors.tls_door import TlsDoor
 
         listener, identity = self._tls.listener, self._tls.identity
 

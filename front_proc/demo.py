@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 import demo_bench
+from front_proc.configuration.resource_settings import ResourceSettings
 from front_proc.daemonize import StartError
-from front_proc.resource_settings import ResourceSettings
 
 #: Seconds that the bench may take to listen.
 START_TIME = 20.0

@@ -8,9 +8,9 @@ own.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
-from front_proc.child import ChildProcess
-from front_proc.limits import DEFAULTS
-from front_proc.pool import ask
+from front_proc.configuration.limits import DEFAULTS
+from front_proc.process.child import ChildProcess
+from front_proc.process.pool import ask
 from instrument_proc import pipe
 from pyvisa_daemon.errors import Failure
 

@@ -12,26 +12,26 @@ from pathlib import Path
 from resource import RLIMIT_NOFILE, getrlimit
 from typing import Any
 
-from front_proc.access import Access
-from front_proc.admission import Admission, is_short, kicked_by
-from front_proc.audit import Audit
-from front_proc.breaker import Breaker
-from front_proc.child import ChildProcess
+from front_proc.access.admission import Admission, is_short, kicked_by
+from front_proc.access.gate import Access
+from front_proc.access.own_doors import leads_back
+from front_proc.access.rights import Role
+from front_proc.configuration.resource_names import folded
+from front_proc.configuration.resource_settings import EffectiveSettings, ResourceSettings
+from front_proc.configuration.resource_table import ResourceTable, named_rows
+from front_proc.configuration.settings import Settings
 from front_proc.discovery import Discovery, search_all
-from front_proc.identities import Identities
-from front_proc.lifecycle import State
-from front_proc.log_writer import LogWriter
-from front_proc.own_doors import leads_back
-from front_proc.pace import Rate
-from front_proc.pool import Pool
-from front_proc.resource import Resource
-from front_proc.resource_names import folded
-from front_proc.resource_settings import EffectiveSettings, ResourceSettings
-from front_proc.resource_table import ResourceTable, named_rows
-from front_proc.rights import Role
-from front_proc.sessions import Client, Session
-from front_proc.settings import Settings
-from front_proc.tickets import shortened
+from front_proc.process.breaker import Breaker
+from front_proc.process.child import ChildProcess
+from front_proc.process.identities import Identities
+from front_proc.process.lifecycle import State
+from front_proc.process.pool import Pool
+from front_proc.record.audit import Audit
+from front_proc.record.log_writer import LogWriter
+from front_proc.serving.pace import Rate
+from front_proc.serving.resource import Resource
+from front_proc.serving.sessions import Client, Session
+from front_proc.serving.tickets import shortened
 from instrument_proc.spawn import ChildSettings
 from pyvisa_daemon.errors import Effect, Failure
 

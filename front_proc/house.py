@@ -7,14 +7,14 @@ Owner    whose process it is, as the keeper sees it
 from pathlib import Path
 from typing import Protocol
 
-from front_proc.audit import Audit
-from front_proc.breaker import Breaker
-from front_proc.child import ChildProcess
-from front_proc.identities import Identities
-from front_proc.limits import Limits
-from front_proc.pace import Rate
-from front_proc.resource_settings import EffectiveSettings
-from front_proc.tickets import Outcome
+from front_proc.configuration.limits import Limits
+from front_proc.configuration.resource_settings import EffectiveSettings
+from front_proc.process.breaker import Breaker
+from front_proc.process.child import ChildProcess
+from front_proc.process.identities import Identities
+from front_proc.record.audit import Audit
+from front_proc.serving.pace import Rate
+from front_proc.serving.tickets import Outcome
 from instrument_proc import pipe
 
 

@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from front_proc import limits
-from front_proc.audit import Audit, rotation_of
+from front_proc.configuration import limits
+from front_proc.configuration.resource_settings import ResourceSettings
+from front_proc.configuration.setting_values import HERE, SettingsError, When
+from front_proc.configuration.settings import OPTIONS, Settings, read_settings
 from front_proc.daemonize import StartError
 from front_proc.front import Front
-from front_proc.log_writer import LogWriter
-from front_proc.resource_settings import ResourceSettings
-from front_proc.setting_values import HERE, SettingsError, When
-from front_proc.settings import OPTIONS, Settings, read_settings
+from front_proc.record.audit import Audit, rotation_of
+from front_proc.record.log_writer import LogWriter
 from pyvisa_daemon.errors import Failure
 from pyvisa_daemon.tokens import TokenFileError
 
@@ -121,7 +121,7 @@ class Reload:
             raise SettingsError(f"token-file: there is no {now.tokens}")
         self._judge(now)
         if self._tls is not None and now.given_certificate is not None:
-            from front_proc.certificate import read_certificate  # ssl is for who has a TLS port
+            from front_proc.doors.certificate import read_certificate  # ssl is for who has a TLS port
 
             read_certificate(*now.given_certificate)
 

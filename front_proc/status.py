@@ -9,10 +9,10 @@ from typing import Any
 
 import psutil
 
+from front_proc.access.rights import EVERYTHING, Rights
 from front_proc.front import Front
-from front_proc.resource import Resource
-from front_proc.rights import EVERYTHING, Rights
-from front_proc.sessions import Client, Session
+from front_proc.serving.resource import Resource
+from front_proc.serving.sessions import Client, Session
 from pyvisa_daemon.version import __version__
 
 

@@ -9,7 +9,7 @@ A write that contains a query is posted: sent without waiting for its outcome, w
 So PyVISA's `query`, a write and a read, costs one round trip.
 
 What PyVISA leaves to a library and this one lacks is refused with VI_ERROR_NSUP_OPER. To add a call: its row in
-`functions`, or its method here, its message in `wire` and its row in `front_proc.wire_conversation`.
+`functions`, or its method here, its message in `wire` and its row in `front_proc.languages.wire_conversation`.
 """
 
 import contextlib

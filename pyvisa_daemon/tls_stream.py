@@ -1,6 +1,6 @@
 """One end of a TLS connection, as bytes in and bytes out: no socket, no clock, no thread.
 
-Runs in the front (`front_proc.tls_door`) and in the user's process (`tls`). What comes from the network is given to
+Runs in the front (its `tls_door`) and in the user's process (`tls`). What comes from the network is given to
 `receive`, what is to go there is taken from `to_send`, after every other call. Every method raises `ssl.SSLError` when
 the other side breaks the rules; the connection is then of no use, but an alert may be in `to_send`.
 """

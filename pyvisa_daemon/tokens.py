@@ -1,7 +1,7 @@
 """Tokens: what one looks like, what of it is kept, and the row of a token file that gives it rights.
 
 Runs wherever a token is made: in the daemon that was started with --lan, and in `instruments token`. Pure but for
-`add_row`; nothing here is imported before it is needed. The daemon reads the file in `front_proc.token_file`.
+`add_row`; nothing here is imported before it is needed. The daemon reads the file in `front_proc.access.token_file`.
 
 A token is 256 random bits, so its plain SHA-256 tells nothing about it: there is no list of likely tokens to try, which
 is what a slow or salted hash is for with passwords that people choose.

@@ -12,7 +12,7 @@ wait for an answer. A `Write` may be posted: the client goes on without waiting 
 `Read.after`; if the write failed, that read is not carried out and fails with WRITE_FAILED. Long data travels as Part
 (up) or Piece (down) frames before the message that they belong to.
 
-To add a request: a Struct in Request and its handler's row in `front_proc.wire_conversation`.
+To add a request: a Struct in Request and its handler's row in `front_proc.languages.wire_conversation`.
 """
 
 import msgspec

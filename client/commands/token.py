@@ -16,7 +16,7 @@ from pyvisa_daemon import tokens
 
 _ROLES = ("observe", "use", "admin")
 
-#: As in the token file, which the daemon reads: see `front_proc.token_file`.
+#: As in the token file, which the daemon reads: see `front_proc.access.token_file`.
 _NAME = re.compile(r"[\w@.-]{1,64}")
 
 _EPILOG = """\b

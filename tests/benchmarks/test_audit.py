@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.audit import KINDS, SUBJECTS, _is_whole, typical
-from front_proc.audit import EVENTS
+from front_proc.record.audit import EVENTS
 
 
 def write(file: Path, numbers: list[int], **changed: object) -> None:

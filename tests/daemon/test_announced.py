@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 import client
-from front_proc.announcer_process import addresses_of
+from front_proc.doors.announcer_process import addresses_of
 from tests.docs.pages import SHARE_ON_THE_LAN, examples
 from tests.support.waiting import wait_until
 
@@ -15,7 +15,7 @@ has_network = pytest.mark.skipif(not addresses_of("0.0.0.0"), reason="this machi
 
 
 def announcers(daemon):
-    return [child for child in daemon.children() if "front_proc.announcer_process" in child.cmdline()]
+    return [child for child in daemon.children() if "front_proc.doors.announcer_process" in child.cmdline()]
 
 
 def heard(daemon, seconds=1.0):

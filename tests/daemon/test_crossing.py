@@ -23,7 +23,7 @@ hold = "(?!)"
 #: Seconds between write() and read(), from and to. Nearly none, so that the programs fall out of step: in step they
 #: would be served in turn, and get their own answers without any hold.
 BUSY = (0.0, 0.002)
-#: Longer than a hold lasts where others wait, see `front_proc.hold`.
+#: Longer than a hold lasts where others wait, see `front_proc.serving.hold`.
 SLOW = (2.5, 2.6)
 
 

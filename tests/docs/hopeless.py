@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-from front_proc.audit import Audit
-from front_proc.keeper import Keeper
-from front_proc.lifecycle import Event, State
-from front_proc.limits import DEFAULTS
+from front_proc.configuration.limits import DEFAULTS
+from front_proc.process.keeper import Keeper
+from front_proc.process.lifecycle import Event, State
+from front_proc.record.audit import Audit
 
 
 async def write(file: Path) -> None:

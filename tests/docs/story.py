@@ -14,8 +14,8 @@ from typing import Any
 
 import psutil
 
-from front_proc.lifecycle import State
-from front_proc.log_writer import GATHER_TIME
+from front_proc.process.lifecycle import State
+from front_proc.record.log_writer import GATHER_TIME
 from pyvisa_daemon import tokens
 from tests.support.daemon import ROOT, Daemon
 from tests.support.text_client import TextClient

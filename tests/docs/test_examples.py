@@ -15,8 +15,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from front_proc.audit import EVENTS
-from front_proc.settings import OPTIONS, read_settings
+from front_proc.configuration.settings import OPTIONS, read_settings
+from front_proc.record.audit import EVENTS
 from tests.docs.pages import PAGES, WALKED, examples, name_of, prose
 from tests.docs.story import records_of_every_event
 from tests.docs.walk import TURN, blocks

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from front_proc.guarded_messages import GuardedMessages
-from front_proc.guards import Guards
-from front_proc.resource_settings import read_rows
-from front_proc.resource_table import ResourceTable
+from front_proc.configuration.resource_settings import read_rows
+from front_proc.configuration.resource_table import ResourceTable
+from front_proc.guarding.guarded_messages import GuardedMessages
+from front_proc.guarding.guards import Guards
 from tests.docs.pages import GUARD_AN_INSTRUMENT, examples
 
 PAGE = GUARD_AN_INSTRUMENT.read_text("utf-8")

@@ -15,7 +15,7 @@ import pytest
 
 from client.commands.log_files import with_rotated
 from client.commands.terminal import NO_DAEMON
-from front_proc.settings import read_settings
+from front_proc.configuration.settings import read_settings
 from tests.docs.pages import examples
 from tests.support.daemon import ROOT
 from tests.support.waiting import wait_until

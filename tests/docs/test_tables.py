@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 
-from front_proc.lifecycle import TRANSITIONS
+from front_proc.process.lifecycle import TRANSITIONS
 from pyvisa_daemon.errors import ERRORS
 from tests.docs.pages import PAGES, prose
 from tests.support.daemon import ROOT

@@ -4,7 +4,7 @@ import random
 
 import msgspec
 
-from front_proc.text_commands import COMMANDS
+from front_proc.languages.text_commands import COMMANDS
 from pyvisa_daemon import wire
 from pyvisa_daemon.framing import frame
 

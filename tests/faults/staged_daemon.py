@@ -6,7 +6,7 @@ What is played are transports, the instruments' processes, which do at once what
 from collections.abc import Callable
 from typing import Any
 
-from front_proc.connection import Connection
+from front_proc.doors.connection import Connection
 from front_proc.front import Front, FrontState
 from instrument_proc import pipe
 from tests.front_proc.playbook import FakeChild, Stage

@@ -10,7 +10,7 @@ import pytest
 
 from client.commands.log_files import lines, with_rotated
 from client.commands.log_verification import Verification
-from front_proc.log_writer import STALL_TIME
+from front_proc.record.log_writer import STALL_TIME
 from tests.faults.disk import small_disk
 from tests.support.waiting import wait_until
 

@@ -12,9 +12,9 @@ import struct
 
 import pytest
 
-from front_proc.limits import DEFAULTS
-from front_proc.text_commands import parse, takes_block
-from front_proc.text_framing import RequestReader, unescape
+from front_proc.configuration.limits import DEFAULTS
+from front_proc.languages.text_commands import parse, takes_block
+from front_proc.languages.text_framing import RequestReader, unescape
 from pyvisa_daemon import wire
 from pyvisa_daemon.errors import Failure
 from pyvisa_daemon.framing import FrameError, FrameReader

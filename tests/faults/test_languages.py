@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
-from front_proc.text_arguments import Arguments, lock_terms
-from front_proc.text_commands import COMMANDS, PERSONS_NAMES, Command, Prefix, parse
-from front_proc.text_framing import as_block
+from front_proc.languages.text_arguments import Arguments, lock_terms
+from front_proc.languages.text_commands import COMMANDS, PERSONS_NAMES, Command, Prefix, parse
+from front_proc.languages.text_framing import as_block
 from pyvisa_daemon import wire
 from pyvisa_daemon.framing import FrameReader
 from tests.faults.staged_daemon import StagedDaemon

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from front_proc.limits import DEFAULTS
+from front_proc.configuration.limits import DEFAULTS
 from tests.faults.leaver import Leaver
 from tests.faults.link import Link
 from tests.support.waiting import wait_until

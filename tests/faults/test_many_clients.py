@@ -7,7 +7,7 @@ import time
 import psutil
 import pytest
 
-from front_proc.limits import DEFAULTS
+from front_proc.configuration.limits import DEFAULTS
 from tests.faults.shortage import descriptors, no_descriptors
 from tests.support.waiting import wait_until
 

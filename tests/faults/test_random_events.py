@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.front_proc.test_exchange_machine import Exchanges
-from tests.front_proc.test_resource_machine import Histories
+from tests.front_proc.serving.test_exchange_machine import Exchanges
+from tests.front_proc.serving.test_resource_machine import Histories
 
 pytestmark = pytest.mark.fault(58)
 

@@ -6,7 +6,7 @@ import time
 import psutil
 import pytest
 
-from front_proc.limits import DEFAULTS
+from front_proc.configuration.limits import DEFAULTS
 from pyvisa_daemon import wire
 from tests.support.waiting import wait_until
 from tests.support.wire_client import WireClient

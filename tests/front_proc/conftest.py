@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from front_proc.sessions import Session
+from front_proc.serving.sessions import Session
 from tests.front_proc.hold_bench import Bench
 from tests.front_proc.playbook import Stage
 

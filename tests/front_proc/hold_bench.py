@@ -1,9 +1,9 @@
 """A hold on a bench: sessions that write and read, and no instrument."""
 
-from front_proc.attributes import ResourceAttributes
-from front_proc.hold import Hold
-from front_proc.sessions import VI_ATTR_TERMCHAR_EN, VI_ATTR_TMO_VALUE, Client, Session
-from front_proc.tickets import Outcome, Ticket
+from front_proc.serving.attributes import ResourceAttributes
+from front_proc.serving.hold import Hold
+from front_proc.serving.sessions import VI_ATTR_TERMCHAR_EN, VI_ATTR_TMO_VALUE, Client, Session
+from front_proc.serving.tickets import Outcome, Ticket
 
 
 class Bench:

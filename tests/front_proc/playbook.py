@@ -17,22 +17,22 @@ from typing import Any, TypeVar
 import msgspec
 import pytest
 
-from front_proc import event_service as event_service_module
-from front_proc import keeper as keeper_module
-from front_proc import lock_service as lock_service_module
-from front_proc import service as service_module
-from front_proc.audit import EVENTS
-from front_proc.breaker import Breaker
-from front_proc.identities import Identities
-from front_proc.lifecycle import State
-from front_proc.limits import DEFAULTS as LIMITS
-from front_proc.pace import Rate
-from front_proc.resource import Resource
-from front_proc.resource_settings import DEFAULTS as DEFAULT_SETTINGS
-from front_proc.resource_settings import EffectiveSettings
-from front_proc.rights import EVERYTHING
-from front_proc.service import Service
-from front_proc.sessions import (
+from front_proc.access.rights import EVERYTHING
+from front_proc.configuration.limits import DEFAULTS as LIMITS
+from front_proc.configuration.resource_settings import DEFAULTS as DEFAULT_SETTINGS
+from front_proc.configuration.resource_settings import EffectiveSettings
+from front_proc.process import keeper as keeper_module
+from front_proc.process.breaker import Breaker
+from front_proc.process.identities import Identities
+from front_proc.process.lifecycle import State
+from front_proc.record.audit import EVENTS
+from front_proc.serving import event_service as event_service_module
+from front_proc.serving import lock_service as lock_service_module
+from front_proc.serving import service as service_module
+from front_proc.serving.pace import Rate
+from front_proc.serving.resource import Resource
+from front_proc.serving.service import Service
+from front_proc.serving.sessions import (
     VI_ATTR_SEND_END_EN,
     VI_ATTR_TERMCHAR,
     VI_ATTR_TERMCHAR_EN,
@@ -40,8 +40,8 @@ from front_proc.sessions import (
     Client,
     Session,
 )
-from front_proc.spool import LongMessage
-from front_proc.tickets import Outcome, Ticket
+from front_proc.serving.spool import LongMessage
+from front_proc.serving.tickets import Outcome, Ticket
 from instrument_proc import pipe
 from instrument_proc.signs import Step
 from pyvisa_daemon.errors import ERRORS, Effect, Failure

@@ -2,8 +2,8 @@
 
 import pytest
 
+from front_proc.configuration.limits import DEFAULTS as LIMITS
 from front_proc.discovery import FIND_TIME, FRESH_TIME, Discovery, search_all
-from front_proc.limits import DEFAULTS as LIMITS
 from instrument_proc import pipe
 
 

@@ -6,16 +6,16 @@ from types import SimpleNamespace
 import pytest
 
 from front_proc import front as front_module
+from front_proc.access.rights import EVERYTHING
+from front_proc.configuration.limits import DEFAULTS as LIMITS
+from front_proc.configuration.resource_settings import read_rows
+from front_proc.configuration.setting_values import SettingsError
+from front_proc.configuration.settings import read_settings
 from front_proc.front import Front, FrontState
-from front_proc.lifecycle import State
-from front_proc.limits import DEFAULTS as LIMITS
-from front_proc.pool import Pool
-from front_proc.resource_settings import read_rows
-from front_proc.rights import EVERYTHING
-from front_proc.sessions import Client
-from front_proc.setting_values import SettingsError
-from front_proc.settings import read_settings
-from front_proc.tickets import Ticket
+from front_proc.process.lifecycle import State
+from front_proc.process.pool import Pool
+from front_proc.serving.sessions import Client
+from front_proc.serving.tickets import Ticket
 from instrument_proc import pipe
 from instrument_proc.spawn import ChildSettings
 from pyvisa_daemon.errors import Effect, Failure

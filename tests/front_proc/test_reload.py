@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from front_proc import limits
+from front_proc.configuration import limits
+from front_proc.configuration.resource_settings import ResourceSettings
+from front_proc.configuration.setting_values import When
+from front_proc.configuration.settings import OPTIONS, read_settings
 from front_proc.reload import changes, running
-from front_proc.resource_settings import ResourceSettings
-from front_proc.setting_values import When
-from front_proc.settings import OPTIONS, read_settings
 
 SETTINGS = read_settings([])
 OTHER = object()

@@ -173,7 +173,7 @@ def test_records_of_any_history_are_rare_and_true(steps):
 _SCRIPT = """
     import asyncio, os, signal, sys, time
     from pathlib import Path
-    from front_proc.log_writer import LogWriter
+    from front_proc.record.log_writer import LogWriter
     from front_proc.stalls import StallWatch
 
     def dawdle():

@@ -2,9 +2,9 @@
 
 import asyncio
 
-from front_proc.rights import EVERYTHING
-from front_proc.sessions import Client
-from front_proc.wire_conversation import WireConversation
+from front_proc.access.rights import EVERYTHING
+from front_proc.languages.wire_conversation import WireConversation
+from front_proc.serving.sessions import Client
 from pyvisa_daemon import wire
 from pyvisa_daemon.errors import Failure
 from pyvisa_daemon.framing import FrameReader

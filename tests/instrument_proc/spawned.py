@@ -1,4 +1,4 @@
-"""A real child process, started as `front_proc.child` starts one, and the front's end of its pipe in a test's hands."""
+"""A real child process, started as the front starts one, and the front's end of its pipe in a test's hands."""
 
 import contextlib
 import multiprocessing
@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import msgspec
 
-from front_proc.child import _main_left_out as main_left_out
+from front_proc.process.child import _main_left_out as main_left_out
 from instrument_proc import pipe
 from instrument_proc.signs import Signs, Step
 from instrument_proc.spawn import ChildSettings, run_child

@@ -90,7 +90,7 @@ def test_any_text_is_a_name_or_none(name):
     ],
 )
 def test_number_that_is_one_to_python_only_is_written_as_in_visa(name, its_name):
-    """pyvisa-py takes it: what holds for an instrument must hold for who spells it so. `front_proc.resource_names`
+    """pyvisa-py takes it: what holds for an instrument must hold for who spells it so. The front's `resource_names`
     compares the spellings that VISA has."""
     assert canonical(name) == its_name
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from front_proc.settings import read_settings
+from front_proc.configuration.settings import read_settings
 from tests.packaging.conftest import build
 from tests.packaging.test_distributions import PACKAGES
 from tests.support.daemon import READY, ROOT

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from front_proc import front, service_manager
+from front_proc.configuration.settings import read_settings
 from front_proc.entry import main
-from front_proc.settings import read_settings
 from tests.support.daemon import ROOT
 
 FOLDER = ROOT / "packaging" / "systemd"

@@ -33,7 +33,9 @@ def test_module_opens_no_socket_when_the_front_imports_it(module: str) -> None:
 
 def test_front_loads_no_pyvisa_when_imported() -> None:
     """The front as a whole: none of its modules takes the wrong one from here."""
-    assert "pyvisa" not in loaded_by("import front_proc.front, front_proc.wire_conversation, front_proc.command")
+    assert "pyvisa" not in loaded_by(
+        "import front_proc.languages.wire_conversation, front_proc.command, front_proc.front"
+    )
 
 
 def test_backend_loads_pyvisa_when_asked_for_its_wrapper_only() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from front_proc.log_writer import GATHER_TIME
+from front_proc.record.log_writer import GATHER_TIME
 from tests.support.text_client import TextClient
 from tests.support.waiting import DEADLINE, wait_until
 

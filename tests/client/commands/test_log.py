@@ -18,8 +18,8 @@ from click.testing import CliRunner, Result
 
 from client.commands.log_files import Followed, with_rotated
 from client.commands.main import main
-from front_proc.audit import Audit
-from front_proc.log_file import Rotation
+from front_proc.record.audit import Audit
+from front_proc.record.log_file import Rotation
 from tests.support.daemon import ROOT, Daemon
 from tests.support.waiting import wait_until
 

@@ -4,7 +4,7 @@ import pytest
 
 from client.commands import overview
 from client.commands.overview import COLUMNS, duration, headline, holder, troubles
-from front_proc.lifecycle import State
+from front_proc.process.lifecycle import State
 
 ROW = {
     "resource": "GPIB0::22::INSTR",

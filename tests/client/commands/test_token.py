@@ -7,8 +7,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from client.commands.main import main
-from front_proc.rights import Role
-from front_proc.token_file import find, read_tokens
+from front_proc.access.rights import Role
+from front_proc.access.token_file import find, read_tokens
 
 
 def token(*arguments: str, **environment: str) -> Result:
