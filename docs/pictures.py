@@ -33,7 +33,7 @@ sys.path.insert(0, str(ROOT))
 from client import Failure, SocketManager, TCPVisaSocket  # noqa: E402 - found by the line above
 
 #: Columns of the terminal, and lines, of which there are always enough.
-COLUMNS, LINES = 144, 60
+COLUMNS, LINES = 152, 60
 
 #: name -> what is typed, one command after the other.
 PICTURES = {
