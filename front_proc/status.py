@@ -35,9 +35,9 @@ def describe(front: Front, rights: Rights = EVERYTHING) -> dict[str, Any]:
         "announced": front.is_announced(),
         "memory_mb": _process(os.getpid())["memory_mb"],
         "rate_per_s": front.rate.per_second(now),
-        "audit": front.audit.describe(),
         "settings": front.settings_anew,
         "aliases": {alias: name for alias, name in front.aliases().items() if rights.sees(name)},
+        "audit": front.audit.describe(),
         "connections": [_describe_client(client, rights) for client in sorted(front.clients, key=_address_of)],
     }
 

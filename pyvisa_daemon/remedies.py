@@ -23,7 +23,7 @@ REMEDIES = {
     "INSTRUMENT_BACKOFF": "Wait as long as the text says, or `instruments reset` it to have it started now.",
     "INSTRUMENT_BROKEN": "Mend what makes it fail, then `instruments reset` it.",
     "INSTRUMENT_CHANGED": (
-        "`instruments reset` it if the text names the right instrument; else put the right one back and "
+        "Accept it with `instruments reset` if that instrument is as it should be; else put the right one back and "
         "`instruments restart` it."
     ),
     "INSTRUMENT_WEDGED": (

@@ -27,7 +27,7 @@ def test_drain_waits_for_the_last_session_and_then_ends_the_daemon(daemon):
         status = operator.ask_json(".!.status")
         assert list(status) == [
             *["version", "pid", "uptime_s", "clients", "resources", "state", "addresses", "announced"],
-            *["memory_mb", "rate_per_s", "audit", "connections"],
+            *["memory_mb", "rate_per_s", "settings", "aliases", "audit", "connections"],
         ]
         assert status["state"] == "draining"
         operator.send(b"...status\n")

@@ -41,7 +41,7 @@ def test_list_names_resource_and_host_when_daemons_answer(daemon: Daemon) -> Non
     result = instruments("list")
     assert result.exit_code == 0
     lines = [line.split() for line in result.stdout.splitlines()]
-    assert ["GPIB0::22::INSTR", daemon.address, "-", "-", "-"] in lines
+    assert ["GPIB0::22::INSTR", daemon.address, "multimeter", "-", "-"] in lines
     assert {host for _, host, *_ in lines} == {daemon.address}
     assert result.stderr.startswith("instruments: no instrument daemon answers at 127.0.0.1:9 (")
 
@@ -98,7 +98,7 @@ def test_wrong_usage_ends_with_code_2_when_typed(arguments: tuple[str, ...]) -> 
 
 def test_mistyped_command_is_guessed_when_one_is_like_it() -> None:
     """Options are, too."""
-    assert "there is no command 'stauts'; did you mean status?" in instruments("stauts").stderr
+    assert "there is no command 'stauts'; did you mean status or restart?" in instruments("stauts").stderr
     assert "`instruments --help` lists them" in instruments("xyzzy").stderr
     assert "Did you mean" in instruments("list", "--jsno").stderr
 
