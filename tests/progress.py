@@ -28,6 +28,7 @@ class Progress:
         #: What is known so far of tests that are not over, and are not simply passing.
         self._outcomes: dict[str, str] = {}
         self._done = 0
+        self._is_quiet = False
 
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
         counts = Counter(_file(nodeid) for nodeid in ids)
@@ -35,11 +36,18 @@ class Progress:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> object:
-        """The category, which the summary counts; no letter and no word."""
-        category, *_ = yield
-        return category, "", ""
+        """The category only, which the summary counts, for as long as it is asked for a report that has come."""
+        category, letter, word = yield
+        return (category, "", "") if self._is_quiet else (category, letter, word)
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> object:
+        self._is_quiet = True
+        yield
+        self._is_quiet = False
+        self._note(report)
+
+    def _note(self, report: pytest.TestReport) -> None:
         if (file := self._files.get(_file(report.nodeid))) is None:
             return
         file.seconds += report.duration

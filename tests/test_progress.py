@@ -58,4 +58,5 @@ def test_each_file_has_a_line_and_each_failure_is_told_at_once(tmp_path: Path) -
         "test_good.py: 2 passed, 1 skipped",
     ]
     assert "100 %" in said
+    assert "FAILED test_bad.py::test_it_is_wrong - " in report
     assert "1 failed, 3 passed, 1 skipped, 1 error" in report.splitlines()[-1]
