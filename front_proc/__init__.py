@@ -10,6 +10,7 @@ rights, access, token_file      who may do what, by address and by token; own_do
 text_*                          the text protocol: framing, the table of commands, long messages, the conversation
 wire_conversation               the wire of the PyVISA backend
 resource, queue, hold, tickets  who is served when, and how each command ends
+rest                            what may be left of an answer on a stream, and how it is looked for
 service, errands                all that happens at one instrument; what the daemon itself has it do
 sessions, attributes, admission who is connected, what each has open, and which VISA attributes it wants
 locks, leases, lock_*           who has the resource to itself, how long, and who waits
