@@ -16,7 +16,7 @@ from pyvisa.constants import ResourceAttribute, SerialTermination, StatusCode
 
 from instrument_proc.failures import CallError
 from instrument_proc.pipe import Argument, Attributes, State
-from instrument_proc.visa_session import VisaSession
+from instrument_proc.visa_session import QUIET_MS, VisaSession
 from pyvisa_daemon.errors import Effect
 from pyvisa_daemon.framing import PIECE_SIZE
 from pyvisa_daemon.functions import FUNCTIONS, Function
@@ -356,6 +356,25 @@ def _read_rest(exchange: Exchange, missing: int) -> None:
             missing -= len(data)
 
 
+def read_rest(exchange: Exchange, wait_ms: int, terminations: int, character: int) -> Result:
+    """What is here on a stream already, and what comes of it until `wait_ms` bring nothing, or so many terminations are
+    there; for the end of what has begun it waits in any case. VI_SUCCESS_MAX_CNT if it is too much."""
+    data, end = b"", bytes([character]) if character >= 0 else None
+    if not wait_ms and exchange.session.waiting() == 0:
+        return Result()
+    exchange.dirty = True
+    with _termination_off(exchange.session):
+        while len(data) < PIECE_SIZE:
+            is_whole = end is not None and data.count(end) >= terminations
+            patience_ms = 0 if is_whole else max(wait_ms, QUIET_MS if data else 0)
+            more = exchange.session.read_soon(PIECE_SIZE - len(data), patience_ms)
+            if not more:
+                break
+            data += more
+    exchange.dirty = False
+    return Result(_MAX_COUNT if len(data) >= PIECE_SIZE else StatusCode.success, data=data)
+
+
 #: name on the pipe -> function.
 CALLS: dict[str, Callable[..., Result]] = {
     **{name: _passed(function) for name, function in FUNCTIONS.items()},
@@ -366,6 +385,7 @@ CALLS: dict[str, Callable[..., Result]] = {
     "write_read": write_read,
     "read_message": read_message,
     "read_ahead": read_ahead,
+    "read_rest": read_rest,
     "query": query,
     "query_block": query_block,
     "clear": clear,

@@ -209,11 +209,11 @@ def _is_vendors(library: highlevel.VisaLibraryBase) -> bool:
     return wrapper is not None and isinstance(library, wrapper.IVIVisaLibrary)
 
 
-def arrived(library: highlevel.VisaLibraryBase, handle: VISASession) -> int:
-    """Bytes that a pyvisa-py `::SOCKET` session has, or the kernel for it; 0 for any other."""
+def arrived(library: highlevel.VisaLibraryBase, handle: VISASession) -> int | None:
+    """Bytes that a pyvisa-py `::SOCKET` session has, or the kernel for it; None for any other."""
     interface = _socket_of(library, handle)
     if interface is None:
-        return 0
+        return None
     (waiting,) = _C_INT.unpack(fcntl.ioctl(interface, termios.FIONREAD, bytes(_C_INT.size)))
     return int(waiting) + len(getattr(getattr(library, "sessions", {})[handle], "_pending_buffer", b""))
 

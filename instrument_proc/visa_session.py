@@ -128,6 +128,30 @@ class VisaSession:
         count = arrived(self.library, self._handle)
         return count if count and self.get_attribute(ResourceAttribute.suppress_end_enabled) else 0
 
+    def waiting(self) -> int | None:
+        """Bytes that have come on a stream and were not read; None if that cannot be told. Of a serial line that says
+        there are none pyvisa-sim cannot be believed."""
+        if not self.is_serial:
+            return arrived(self.library, self._handle)
+        try:
+            return int(self.get_attribute(ResourceAttribute.asrl_avalaible_number)) or None
+        except CallError:
+            return None
+
+    def read_soon(self, count: int, patience_ms: int) -> bytes:
+        """At most `count` bytes: some that are here already, or the first that comes within `patience_ms`. Where only a
+        read can tell what is here, it has a millisecond at least."""
+        waiting = self.waiting()
+        if waiting == 0 and not patience_ms:
+            return b""
+        timeout_ms = self.get_attribute(ResourceAttribute.timeout_value)
+        # What is here takes no time, but a library that looks at its clock between two bytes has to be given some.
+        self.set_attribute(ResourceAttribute.timeout_value, QUIET_MS if waiting else patience_ms or 1)
+        try:
+            return self._read_if_any(min(count, waiting or 1))
+        finally:
+            self.set_attribute(ResourceAttribute.timeout_value, timeout_ms)
+
     def clear(self) -> int:
         """viClear."""
         return checked(attempt(lambda: self.library.clear(self._handle)))
@@ -289,9 +313,9 @@ class VisaSession:
                 said = now
                 go_on()
 
-    def _read_if_any(self) -> bytes:
+    def _read_if_any(self, count: int = 1) -> bytes:
         try:
-            return self.read(1)[0]
+            return self.read(count)[0]
         except CallError as error:
             if error.status != StatusCode.error_timeout:
                 raise

@@ -4,6 +4,7 @@ Runs in the front, one for each resource. An errand is one order, like a client'
 
     resynchronise   empty the instrument of old answers
     read_ahead      read an answer for a session that has not come for it, while others wait
+    read_rest       look what a session has left behind the answer that it read, and keep it for that
     poll            look into the status byte for service requests
     make_safe       write one message of the resource's safe state
 
@@ -22,7 +23,7 @@ from front_proc.serving.read_ahead import LIMIT
 from front_proc.serving.sessions import Session
 from instrument_proc import pipe
 from instrument_proc.pipe import Argument
-from pyvisa_daemon.errors import ERRORS
+from pyvisa_daemon.errors import ERRORS, VI_SUCCESS_MAX_CNT, VI_SUCCESS_TERM_CHAR
 
 #: Milliseconds that a poll of the status byte may take.
 POLL_MS = 1000
@@ -124,12 +125,30 @@ class Errands:
                 hold.give_up()
             else:
                 holder.ahead.add(answer, report.status)
-                hold.was_read_ahead(report.status)
+                hold.was_read_ahead(report.status, answer)
             self._go_on(report)
 
         limit = READ_AHEAD_MS / 1000 + self._house.grace
         errand = _Errand("read_ahead", [READ_AHEAD_MS, hold.promised], Event.DIRTY, limit, done, keep)
         self._send(errand, attributes.changes(holder))
+
+    def read_rest(self, hold: Hold, attributes: ResourceAttributes) -> None:
+        """Take what the last reader has left on the stream: it is kept for that, if that is still there."""
+        rest = hold.rest
+        owner, (wait_ms, terminations) = rest.owner, rest.look
+
+        def done(report: pipe.Done) -> None:
+            if report.status < 0:
+                attributes.are_unknown()
+                hold.give_up()
+            else:
+                kept = hold.looked(report.data, is_all=report.status != VI_SUCCESS_MAX_CNT)
+                if kept and owner is not None and len(kept) + owner.ahead.size <= LIMIT:
+                    owner.ahead.add(kept, VI_SUCCESS_TERM_CHAR)
+            self._go_on(report)
+
+        limit = wait_ms * (terminations + 1) / 1000 + self._house.grace
+        self._send(_Errand("read_rest", [wait_ms, terminations, rest.termination], Event.DIRTY, limit, done), [])
 
     def poll(self, polled: Callable[[pipe.Done], None]) -> None:
         """Read the status byte; `polled` is told of it."""

@@ -73,7 +73,7 @@ class Service:
         #: What has ended, how fast.
         self.pace = Pace(house.rate)
         self._queue = FairQueue()
-        self._hold = Hold()
+        self._hold = Hold(termination=settings.termination[0])
         self._running: Ticket | None = None
         #: What the settings say must not reach the instrument; None if they say nothing.
         self._guard: GuardService | None = None
@@ -367,6 +367,9 @@ class Service:
         refusal = self._refusal_in_turn(ticket)
         if refusal is None and self._hold.needs_resync(ticket):
             self._errands.resynchronise(self._hold)
+            return
+        if refusal is None and self._hold.needs_look(ticket):
+            self._errands.read_rest(self._hold, self.attributes)
             return
         if refusal is None and self._guard is not None:
             if self._guard.has_to_read(ticket):

@@ -63,4 +63,5 @@ FAULTS = {
     57: "stop while an instrument hangs, stop twice, kill -9 then start",
     58: "random events to the state machine",
     59: "an instrument that is switched off, and on again",
+    60: "a client that leaves the rest of an answer behind",
 }

@@ -73,3 +73,29 @@ def test_two_clients_of_the_text_protocol_get_their_own_answers(bench, count):
     bench.figures.note("crossed", len(wrong))
     assert wrong == []
     assert instrument.count("ECHO?") == 2 * count
+
+
+@pytest.mark.fault(60)
+@pytest.mark.parametrize("leaves", ["closes", "vanishes", "stays"])
+@pytest.mark.parametrize("count", [10, pytest.param(1000, marks=[pytest.mark.full, pytest.mark.timeout(LONG)])])
+def test_rest_of_an_answer_on_a_socket_answers_no_question_of_another(bench, leaves, count):
+    """Who reads one field of two, and goes or stays; the others' answers are their own, and none comes one too late."""
+    instrument = bench.tcp()
+    other = bench.client(instrument.resource, timeout_ms=10_000)
+    reader, crossed = None, 0
+    for number in range(count):
+        reader = reader or bench.client(instrument.resource, timeout_ms=10_000)
+        reader.ask(r".#.termination , \n")
+        assert reader.query(f"ECHO? {number},rest-{number}") == str(number)
+        if leaves != "stays":
+            reader = _leave(reader, leaves)
+        answers = [other.query(f"ECHO? {number}-{again}") for again in "ab"]
+        crossed += answers != [f"{number}-a", f"{number}-b"]
+    bench.figures.note("crossed", crossed)
+    assert crossed == 0
+
+
+def _leave(client, how):
+    if how == "closes":
+        assert client.ask(".#.close_resource") == "ok"
+    client.close()

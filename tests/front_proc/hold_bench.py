@@ -45,8 +45,9 @@ class Bench:
 
     def may_be_served(self, session, call="query"):
         """At once, without emptying the instrument."""
+        ticket = self.ticket(session, call)
         is_turn = self.hold.holder in (None, session)
-        return is_turn and not self.hold.needs_resync(self.ticket(session, call))
+        return is_turn and not self.hold.needs_resync(ticket) and not self.hold.needs_look(ticket)
 
     def ends_with(self, session, call, *, may_ask):
         return self.hold.ends_with(self.ticket(session, call), may_ask)

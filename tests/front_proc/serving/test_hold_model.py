@@ -153,7 +153,7 @@ class Story:
             if result is None:
                 self.hold.give_up()
             else:
-                self.hold.was_read_ahead(result[1])
+                self.hold.was_read_ahead(result[1], result[0])
         self.empties_if_it_must(self.bob, "query")
         assert self.bench.may_be_served(self.bob)
 

@@ -174,7 +174,7 @@ def test_nothing_is_read_ahead_that_nobody_asked_for(bench):
 def test_answer_that_was_read_ahead_ends_the_hold_and_leaves_nothing(bench, ann, bob):
     """Others are served at once."""
     bench.asks(ann)
-    bench.hold.was_read_ahead(0)
+    bench.hold.was_read_ahead(0, b"1\n")
     assert bench.hold.holder is None
     assert bench.may_be_served(bob)
     assert bench.may_be_served(ann)
@@ -185,10 +185,10 @@ def test_all_that_is_owed_is_read_ahead_before_the_hold_ends(line, bob):
     ann = line.session(has_termchar=True)
     line.asks(ann, answers=3)
     for _ in range(2):
-        line.hold.was_read_ahead(VI_SUCCESS_TERM_CHAR)
+        line.hold.was_read_ahead(VI_SUCCESS_TERM_CHAR, b"1\n")
         assert line.hold.holder is ann
         assert line.hold.can_be_read_ahead
-    line.hold.was_read_ahead(VI_SUCCESS_TERM_CHAR)
+    line.hold.was_read_ahead(VI_SUCCESS_TERM_CHAR, b"1\n")
     assert line.hold.holder is None
     assert line.may_be_served(bob)
 
@@ -197,7 +197,7 @@ def test_answer_that_was_read_ahead_to_a_character_may_go_on_where_the_end_is_ma
     """As one that its own session reads: END was not there."""
     ann = bus.session(has_termchar=True)
     bus.asks(ann)
-    bus.hold.was_read_ahead(VI_SUCCESS_TERM_CHAR)
+    bus.hold.was_read_ahead(VI_SUCCESS_TERM_CHAR, b"1\n")
     assert bus.hold.holder is None
     assert not bus.may_be_served(bob)
 
@@ -206,7 +206,7 @@ def test_rest_of_an_answer_is_read_ahead_as_an_answer(bench, ann, bob):
     """Its session read a part, and has not come for more."""
     bench.asks(ann)
     bench.reads(ann, outcome=Outcome(VI_SUCCESS_MAX_CNT))
-    bench.hold.was_read_ahead(0)
+    bench.hold.was_read_ahead(0, b"1\n")
     assert bench.may_be_served(bob)
     bench.asks(ann)
     assert not bench.ends_with(ann, "write", may_ask=True), "it was not cut"

@@ -141,7 +141,7 @@ def test_every_function_is_treated_as_its_row_says(stage, function, is_read_only
 
 def test_calls_that_the_table_does_not_have_are_known():
     """Whatever a client can have the child do: a call that nobody has thought of is refused."""
-    of_the_daemon = {"read_on", "read_on_block", "read_ahead", "poll", "resynchronise"}
+    of_the_daemon = {"read_on", "read_on_block", "read_ahead", "read_rest", "poll", "resynchronise"}
     assert set(_KINDS) == set(CALLS) - of_the_daemon
 
 
