@@ -138,6 +138,7 @@ WRONG = {
         "match is missing",
     ],
     "linger =": ["not a TOML file"],
+    f"linger = {'[' * 5000}": ["not a TOML file"],
     "[[resource]]\nmatch = 'volt'\n[[resource]]\nmatch = 'amp'\n": ["'volt' is no resource", "'amp' is no resource"],
     "loopback = 'token'\n": ["there is no token"],
     "token-file = '/nowhere/tokens.toml'\n": ["there is no /nowhere/tokens.toml"],
