@@ -22,6 +22,7 @@ from front_proc.configuration.setting_values import Complaints, SettingsError
 from front_proc.configuration.settings import OPTIONS, Settings, read_settings
 from front_proc.configuration.toml_values import toml_value
 from front_proc.daemonize import StartError
+from front_proc.demo import BENCH_ALIASES
 from front_proc.doors.bind_policy import Door
 from front_proc.doors.certificate import read_certificate
 from front_proc.process.identities import Identities
@@ -186,7 +187,8 @@ async def _table_of(settings: Settings) -> tuple[ResourceTable, list[str]]:
         if pool.trouble:
             raise Failure("START_FAILED", pool.trouble)
         table = ResourceTable(await named_rows(settings.resources, pool.canonical), settings.visa_library)
-        await _check_names(read_tokens(settings.tokens), table, pool.canonical)
+        tokens = read_tokens(settings.tokens)
+        await _check_names(tokens, table, pool.canonical, BENCH_ALIASES if settings.demo else frozenset())
     finally:
         await pool.close(END_TIME)
     others = dict.fromkeys(row.given["library"] for row in table.rows if "library" in row.given)
@@ -206,12 +208,16 @@ async def _trouble_with(library: str, settings: Settings) -> str:
 
 
 async def _check_names(
-    tokens: tuple[Token, ...], table: ResourceTable, canonical: Callable[[str], Awaitable[str]]
+    tokens: tuple[Token, ...],
+    table: ResourceTable,
+    canonical: Callable[[str], Awaitable[str]],
+    others: frozenset[str],
 ) -> None:
-    """Of the resources that tokens name. Raises TokenFileError."""
+    """Of the resources that tokens name, by an alias of the table's or one of `others`. Raises TokenFileError."""
     for token in tokens:
         for name, _ in token.resources:
-            if frozenset("*?[]").isdisjoint(name) and table.resource_of(name) is None:
+            is_alias = name.casefold() in others or table.resource_of(name) is not None
+            if frozenset("*?[]").isdisjoint(name) and not is_alias:
                 try:
                     await canonical(name)
                 except Failure as failure:

@@ -379,12 +379,14 @@ class _Daemon:
         self._manager.reloading()
         files = [(log, self._settings.log_file), (audit, self._settings.audit_file)]
         await asyncio.wait([self._do(_reopen(writer, file, log)) for writer, file in files], timeout=REOPEN_TIME)
-        if self._reload is not None:
-            await self._reload.read_anew()
-            await self._front.access.read_anew()
-        if self._tls is not None:
-            self._tls.identity.renew(log)
-        self._manager.reloaded()
+        try:
+            if self._reload is not None:
+                await self._reload.read_anew()
+                await self._front.access.read_anew()
+            if self._tls is not None:
+                self._tls.identity.renew(log)
+        finally:
+            self._manager.reloaded()  # whoever waits for that would else take the daemon for stuck
 
 
 async def _reopen(writer: Any, file: Path, log: Any) -> None:

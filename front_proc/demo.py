@@ -24,6 +24,7 @@ PLAYED = {
     "ASRL1::INSTR": "temperature",
 }
 SERVED = {"oscilloscope": "oscilloscope", "waveform generator": "generator"}
+BENCH_ALIASES = frozenset({*PLAYED.values(), *SERVED.values()})
 
 
 class Bench:

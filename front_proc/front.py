@@ -130,8 +130,8 @@ class Front:
         return ResourceTable(await named_rows(rows, self._pool.canonical), self._library)
 
     def take(self, settings: Settings, table: ResourceTable) -> list[str]:
-        """Other settings hold from now on, and other rows for what is opened from now on: the resources that are open,
-        and keep what they have till they are closed though it is not what the rows say."""
+        """Other settings hold from now on, and other guards; the other keys of the rows for what is opened from now on.
+        Returns the resources that somebody has, and that are till they are closed not as the rows say."""
         if self.state is FrontState.SERVING:  # what drains does not linger
             self.linger = settings.linger
         limits = settings.limits
@@ -143,10 +143,9 @@ class Front:
         self._table = table
         self._discoveries = {name: self._discoveries.get(name) or self._discovery(name) for name in table.libraries}
         for resource in tuple(self.resources.values()):
-            if resource.settings != table.of(resource.name):
-                resource.close_unused()
+            resource.take(table.of(resource.name))
         self.access.take(settings.tokens, settings.by_address, limits.wrong_token_time)
-        return [name for name in self.open_resources() if self.resources[name].settings != table.of(name)]
+        return sorted(name for name, one in self.resources.items() if one.is_outdated and not one.is_ending)
 
     def _discovery(self, library: str) -> Discovery:
         return Discovery(library, self.take_child, self._note_trouble, self.limits.search_time)
@@ -242,6 +241,7 @@ class Front:
         if await leads_back(canonical, self._own_addresses()):
             text = f"{canonical} is a port of this daemon itself: open the instrument by its own name"
             raise Failure("FORBIDDEN", text)
+        await self._end_of_outdated(canonical)
         if client not in self.clients:
             raise Failure("CLIENT_GONE")
         if self.is_stopping:
@@ -254,6 +254,11 @@ class Front:
             resource = self.resources[canonical] = Resource(self, canonical, self._forget)
             self._open_as[folded(canonical)] = canonical
         return await resource.open(client)
+
+    async def _end_of_outdated(self, canonical: str) -> None:
+        """Return when there is nothing left of it that only ends, and is not as it is set now."""
+        while (resource := self.resources.get(self._as_open(canonical))) is not None and resource.is_ending:
+            await resource.end_of_process()
 
     def _own_addresses(self) -> list[str]:
         doors = self.addresses()
@@ -298,9 +303,11 @@ class Front:
         """An operator's word: send a resource's safe state; where it is not open, `client` opens it meanwhile. Returns
         when that is done. Raises Failure."""
         canonical = await self.canonical(name)
-        if not self.settings_of(canonical).safe_state:
-            raise Failure("BAD_ARGUMENT", f"{name} has no safe-state in the settings")
         resource, session = self.resources.get(canonical), None
+        is_there = resource is not None and not resource.is_ending
+        if not (resource.settings if resource and is_there else self.settings_of(canonical)).safe_state:
+            since = " with which it was opened" if is_there else ""
+            raise Failure("BAD_ARGUMENT", f"{name} has no safe-state in the settings{since}")
         if resource is None or not resource.is_open:
             session = await self.open(client, name)
             resource = session.resource

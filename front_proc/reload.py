@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from front_proc.configuration import limits
-from front_proc.configuration.resource_settings import ResourceSettings
+from front_proc.configuration.resource_settings import GUARDS, ResourceSettings
 from front_proc.configuration.setting_values import HERE, SettingsError, When
 from front_proc.configuration.settings import OPTIONS, Settings, read_settings
 from front_proc.daemonize import StartError
@@ -43,9 +43,26 @@ def changes(before: Settings, now: Settings) -> list[Change]:
         for row in limits.ROWS
         if getattr(before.limits, row.field) != getattr(now.limits, row.field)
     ]
-    if before.resources != now.resources:
+    if _guards(before) != _guards(now):
+        found.append(Change("[[resource]], guards", When.AT_ONCE))
+    if _others(before) != _others(now):
         found.append(Change("[[resource]]", When.OPEN))
     return found
+
+
+def _guards(settings: Settings) -> list[tuple[str, dict[str, Any]]]:
+    """The rows that give any, with them alone."""
+    rows = [(row.match, {key: row.given[key] for key in GUARDS if key in row.given}) for row in settings.resources]
+    return [(match, given) for match, given in rows if given]
+
+
+def _others(settings: Settings) -> list[tuple[str, str | None, dict[str, Any]]]:
+    """The rows that give anything else, without their guards."""
+    return [
+        (row.match, row.name, {key: value for key, value in row.given.items() if key not in GUARDS})
+        for row in settings.resources
+        if row.name is not None or not row.given or row.given.keys() - set(GUARDS)
+    ]
 
 
 def running(before: Settings, now: Settings) -> Settings:

@@ -276,12 +276,7 @@ class VisaSession:
             except CallError as error:
                 if error.status == LOST:
                     raise
-        timeout_ms = self.get_attribute(ResourceAttribute.timeout_value)
-        self.set_attribute(ResourceAttribute.timeout_value, QUIET_MS)
-        try:
-            self._drain(late_answers, patience, go_on)
-        finally:
-            self.set_attribute(ResourceAttribute.timeout_value, timeout_ms)
+        self.drain(late_answers, patience, go_on)
 
     def _raise_if_another(self) -> None:
         """Who answers the new connection? Raises CallError(VI_ERROR_CONN_LOST) if not the one that was opened."""
@@ -294,8 +289,12 @@ class VisaSession:
         if found != self.identity:
             raise CallError(LOST, f"{found!r} answers in the place of {self.identity!r}")
 
-    def _drain(self, late_answers: int, patience: float, go_on: Callable[[], None]) -> None:
+    def drain(self, late_answers: int = 0, patience: float = 0.0, go_on: Callable[[], None] = lambda: None) -> None:
         """Read until it is quiet and has said what it has to say. Raises CallError(VI_ERROR_IO) if it never is."""
+        with self.having([(ResourceAttribute.timeout_value, QUIET_MS)]):
+            self._read_until_quiet(late_answers, patience, go_on)
+
+    def _read_until_quiet(self, late_answers: int, patience: float, go_on: Callable[[], None]) -> None:
         end = bytes([int(self.get_attribute(ResourceAttribute.termchar))]) if late_answers else None
         began = heard = said = time.monotonic()
         while True:

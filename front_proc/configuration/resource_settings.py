@@ -13,7 +13,7 @@ To add a key: its row in KEYS and its field in EffectiveSettings.
 import re
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -106,6 +106,10 @@ class EffectiveSettings:
     @property
     def guards(self) -> Guards:
         return Guards(self.read_only, self.deny, self.confirm, self.limit)
+
+    def guarding(self, others: "EffectiveSettings") -> "EffectiveSettings":
+        """`others`, with these guards."""
+        return replace(others, **{key: getattr(self, key) for key in GUARDS})
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ _LIMITS = "How long what may take, and how much there may be: good as they are f
 
 _RESOURCES = """\
 What is special about single resources, or about all that a pattern fits. Each [[resource]] begins a row; all rows that
-match a resource apply, and a later row wins key by key. Changes count when the resource is opened next.
+match a resource apply, and a later row wins key by key. Changes of guards and aliases count at once, others when the
+resource is opened next.
 """
 
 _WIDTH = 118

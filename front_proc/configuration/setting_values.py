@@ -46,7 +46,7 @@ class Complaints:
     def check(self) -> None:
         """Raises SettingsError if there was anything."""
         if self.texts:
-            raise SettingsError(*self.texts)
+            raise SettingsError(*dict.fromkeys(self.texts))  # one may be in the way of several things
 
 
 class WrongValueError(ValueError):

@@ -361,7 +361,7 @@ def _from_file(name: str, values: dict[str, Any]) -> None:
         table = tomllib.loads(path(name).read_text("utf-8"))
     except OSError as error:
         raise SettingsError(f"--config {name}: {error.strerror}") from error
-    except ValueError as error:  # no TOML, no UTF-8, or no name of a file
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, or no name of a file; or brackets in brackets
         raise SettingsError(f"--config {name}: not a TOML file: {error}") from error
     complaints = Complaints()
     with complaints.gathered():

@@ -94,6 +94,15 @@ class GuardService:
         self._long = None
         return lost
 
+    def take(self, guards: Guards) -> None:
+        """Other rules hold from now on, also for what is held back."""
+        if guards == self.guards:
+            return
+        self.guards, self._long = guards, None
+        for held in self._held.values():
+            held.messages = GuardedMessages(guards, marks_end=self.marks_end)
+            held.messages.read(held.data)
+
     def left(self, session: Session) -> None:
         """`session` is closed."""
         self._held.pop(session, None)

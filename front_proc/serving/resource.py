@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from front_proc.configuration.resource_settings import EffectiveSettings
 from front_proc.house import House
 from front_proc.process.keeper import Keeper
 from front_proc.process.lifecycle import DORMANT, Event, State
@@ -33,6 +34,8 @@ class Resource:
         self._on_closed = on_closed
         self.name = name
         self.settings = house.settings_of(name)
+        #: The rows say something else by now.
+        self.is_outdated = False
         self.keeper = Keeper(house, self)
         self.sessions: set[Session] = set()
         self.service = Service(house, name, self.keeper, self.sessions, self.settings)
@@ -171,10 +174,20 @@ class Resource:
         elif self.keeper.state is State.READY and not self.is_wanted(at_open=False):
             self.keeper.fire(Event.CLOSE)  # it lingers
 
-    def close_unused(self) -> None:
-        """It only lingers: close it, so that who comes next finds it as it is set now."""
-        if self.keeper.state is State.READY and not self.is_wanted(at_open=False) and not self.service.is_busy:
-            self.keeper.fire(Event.CLOSE)
+    def take(self, settings: EffectiveSettings) -> None:
+        """The rows come to these by now. Its guards hold at once. All else waits until it is opened next, for which it
+        does not linger."""
+        self.settings = settings.guarding(self.settings)
+        self.service.guard_by(settings.guards)
+        self.is_outdated = self.settings != settings
+        if self.is_outdated:
+            self._stop_lingering()
+            self._linger()
+
+    @property
+    def is_ending(self) -> bool:
+        """Is it outdated, and to be closed as soon as that can be? Who comes now is not let in any more."""
+        return self.is_outdated and not self.is_wanted(at_open=False) and self.keeper.state is not State.WEDGED
 
     async def abort(self, reason: str) -> None:
         """Somebody's word: cut the running command short. Returns when it has ended."""
@@ -259,6 +272,7 @@ class Resource:
         self._stop_lingering()
         self.service.stop_waiting()
         self._on_closed(self)
+        self.process_ended()
         self._closed.set()
 
     # Opening, and nobody there.
@@ -279,7 +293,7 @@ class Resource:
         """Nobody has it open: close it after a while; at once if there is no process to keep warm."""
         if self.is_wanted(at_open=False) or self.service.is_busy or self._awaits_stop or self._linger_timer is not None:
             return
-        if self.keeper.state is State.READY and self._house.linger > 0:
+        if self.keeper.state is State.READY and self._house.linger > 0 and not self.is_outdated:
             self._linger_timer = self._loop.call_later(self._house.linger, self._end_lingering)
         elif self.keeper.state in (State.READY, State.OFFLINE, State.BACKOFF, State.BROKEN, State.CHANGED):
             self.keeper.fire(Event.CLOSE)

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from front_proc.configuration.resource_settings import EffectiveSettings
 from front_proc.guarding.guard_service import REASON_LIMIT, GuardService
+from front_proc.guarding.guards import Guards
 from front_proc.house import House
 from front_proc.process.keeper import Keeper
 from front_proc.process.lifecycle import DORMANT, Event, State
@@ -80,10 +81,7 @@ class Service:
         #: A long message is being read by it: nobody else's turn comes meanwhile.
         self._reading: asyncio.Task[None] | None = None
         self._read: Ticket | None = None
-        if settings.guards:
-            self._guard = GuardService(
-                name, settings.guards, house.limits.confirm_time, self._record_confirmed, self._unrecorded
-            )
+        self.guard_by(settings.guards)
         #: Who waits for the end of a ticket that is being aborted.
         self._aborts: list[tuple[Ticket, asyncio.Future[None]]] = []
         #: Seconds that a connection has which is made anew because there is no other way to empty it.
@@ -210,6 +208,19 @@ class Service:
         session.ahead.clear()
         if self._guard is not None:
             self._guard.left(session)
+
+    def guard_by(self, guards: Guards) -> None:
+        """These hold from now on, for every command whose turn comes."""
+        if self._guard is not None and guards:
+            self._guard.take(guards)
+        elif self._guard is not None:
+            for session in self._guard.opened(marks_end=self.marks_end):
+                session.is_cut_off = True
+            self._guard = None
+        elif guards:
+            limit = self._house.limits.confirm_time
+            self._guard = GuardService(self._name, guards, limit, self._record_confirmed, self._unrecorded)
+            self._guard.opened(marks_end=self.marks_end)
 
     def confirm(self, session: Session, reason: str) -> Outcome:
         """`session` means the next message that needs a confirmation, for this reason. Nothing to do without guards."""

@@ -130,3 +130,20 @@ def test_printed_file_is_in_order(tmp_path, check):
     assert (printed.returncode, printed.stderr) == (0, "")
     assert printed.stdout == (ROOT / "packaging" / "instrument-daemon.toml").read_text()
     assert check(printed.stdout).returncode == 0
+
+
+def test_alias_of_the_bench_is_a_name_for_tokens(check, tmp_path):
+    """Though nothing of the bench is started; without it there is none."""
+    file = tmp_path / "tokens.toml"
+    tokens.add_row(file, tokens.row("alice", tokens.new_token(), "use", {"Oscilloscope": "none"}))
+    assert check(f"demo = true\ntoken-file = '{file}'\n").returncode == 0
+    done = check(f"token-file = '{file}'\n")
+    assert (done.returncode, "'Oscilloscope' is no resource" in done.stderr) == (2, True)
+
+
+def test_what_is_in_the_way_of_several_things_is_said_once(check, tmp_path):
+    file = tmp_path / "tokens.toml"
+    tokens.add_row(file, tokens.row("alice", tokens.new_token(), "use", {}))
+    file.chmod(0o644)
+    done = check(f"token-file = '{file}'\n")
+    assert (done.returncode, done.stderr.count("chmod 600")) == (2, 1)

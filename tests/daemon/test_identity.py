@@ -40,12 +40,12 @@ def test_instrument_is_asked_before_anybody_is_served(daemon, instrument):
     with daemon.text() as client:
         assert client.ask(f".#.open_resource {instrument.resource}") == instrument.resource
         assert client.ask(".#.query_resource ECHO? one") == "one"
-        assert instrument.history() == ["*IDN?", "ECHO? one"]
+        assert instrument.history() == ["*IDN?", "*IDN?", "ECHO? one"]
         assert daemon.resource(instrument.resource)["identity"] == FIRST
         assert client.ask(f".!.restart {instrument.resource}") == "ok"
         assert "SESSION_RESET" in client.ask(".#.query_resource ECHO? two")
         assert client.ask(".#.query_resource ECHO? two") == "two"
-    assert instrument.history() == ["*IDN?", "ECHO? one", "*IDN?", "ECHO? two"]
+    assert instrument.history() == ["*IDN?", "*IDN?", "ECHO? one", "*IDN?", "*IDN?", "ECHO? two"]
 
 
 def test_another_instrument_is_refused_until_an_operator_accepts_it(daemon, instrument):
@@ -175,3 +175,42 @@ def test_answer_that_was_left_unread_is_nobodys_name(daemon, kind, request):
         wait_until(lambda: daemon.audit(event="restarted"), what="a new process")
         assert daemon.resource(instrument.resource)["identity"].startswith("TEST,")
         wait_until(lambda: client.ask(".#.query_resource ECHO? mine") == "mine", what="an answer of its own")
+
+
+def test_answer_that_comes_late_is_nobodys_name(daemon, serial_line):
+    """A line goes on with what it was asked before; nor is the name that comes behind it then anybody's answer."""
+    port = serial_line.resource.removeprefix("ASRL").removesuffix("::INSTR")
+    with open(port, "wb", 0) as line:
+        line.write(b"SLOW? 400,late\n")
+    with daemon.text() as client:
+        wait_until(
+            lambda: client.ask(f".#.open_resource {serial_line.resource}") == serial_line.resource, what="an open"
+        )
+        assert client.ask(".#.query_resource ECHO? one") == "one"
+        assert daemon.resource(serial_line.resource)["identity"] == FIRST
+    assert daemon.audit(event="changed") == []
+
+
+def test_safe_state_goes_to_no_stranger(daemon_factory, instrument, tmp_path):
+    """It stays due, and goes to whom an operator accepts; not if it was forgotten before."""
+    file = tmp_path / "safe.toml"
+    file.write_text(CHECKED + "safe-state = ['SET safe']\n")
+    daemon = daemon_factory("--config", str(file), "--grace", "0.5")
+    for again, then in enumerate(("forget", "accept")):
+        with daemon.text() as client:
+            client.ask(f".#.open_resource {instrument.resource}")
+            assert client.ask(".#.lock") == "ok"
+            instrument.ask(f"BE TEST,STRANGER,{again},1;*OPC?")
+            os.kill(daemon.resource(instrument.resource)["pid"], signal.SIGKILL)
+            wait_until(lambda: daemon.resource(instrument.resource)["state"] == "changed", what="changed")
+        wait_until(lambda: daemon.resource(instrument.resource).get("safe"), what="a safe state that is due")
+        with daemon.text() as operator:
+            said = operator.ask(f".!.safe {instrument.resource}")
+            assert said.startswith(".#.error INSTRUMENT_CHANGED effect=none ")
+            if then == "forget":
+                assert operator.ask(f".!.safe {instrument.resource} forget") == "ok"
+                wait_until(lambda: not daemon.resource(instrument.resource), what="closed")
+            assert instrument.ask("COUNT? SET") == "0"
+            assert operator.ask(f".#.reset {instrument.resource}") == "ok"
+            if then == "accept":
+                wait_until(lambda: instrument.ask("COUNT? SET") == "1", what="a safe state")

@@ -48,16 +48,51 @@ def test_rows_count_when_a_resource_is_opened_next(lab):
         client.ask(".#.open_resource supply")
         other.ask(".#.open_resource multimeter")
         other.ask(".#.close_resource")
-        record = lab.change(DENY + "[[resource]]\nmatch = '*'\ntermination = '\\r\\n'\n")
+        record = lab.change("[[resource]]\nmatch = '*'\ntermination = '\\r\\n'\n")
         assert counts(record) == {"[[resource]]": "when the resource is opened next"}
         assert record["open"] == [SUPPLY]
-        assert client.ask(".#.write_resource OUTP ON") == "8"
-        client.ask(".#.close_resource")
+        assert client.ask(".#.termination") == "\\n \\n"
         other.ask(".#.open_resource multimeter")
         assert other.ask(".#.termination") == "\\r\\n \\r\\n"
-        lab.change(DENY)
+
+
+def test_guards_count_at_once(lab):
+    """For who has it open, too: tightened, changed, or taken away."""
+    with lab.text() as client:
         client.ask(".#.open_resource supply")
+        assert client.ask(".#.write_resource OUTP OFF") == "9"
+        record = lab.change(DENY)
+        assert counts(record) == {"[[resource]], guards": "at once"}
+        assert record["open"] == []
         assert "GUARDED" in client.ask(".#.write_resource OUTP ON")
+        assert client.ask(".#.write_resource OUTP OFF") == "9"
+        lab.change(f"[[resource]]\nmatch = '{SUPPLY}'\nlimit = {{ VOLTage = [0, 5] }}\n")
+        assert "GUARDED" in client.ask(".#.write_resource VOLT 6")
+        assert client.ask(".#.write_resource OUTP ON") == "8"
+        lab.change("")
+        assert client.ask(".#.write_resource VOLT 6") == "7"
+        lab.change("linger = 7\n" + DENY)
+        assert "GUARDED" in client.ask(".#.write_resource OUTP ON")
+
+
+def test_message_that_is_held_back_is_judged_by_the_guards_that_there_are_when_it_ends(
+    tmp_path, daemon_factory, instrument
+):
+    """It began before they came."""
+    file = tmp_path / "lab.toml"
+    file.write_text("[[resource]]\nmatch = '*'\ndeny = ['SYSTem:PRESet']\n")
+    daemon = daemon_factory("--config", str(file))
+    with daemon.text() as client:
+        client.ask(f".#.open_resource {instrument.resource}")
+        client.ask(".#.termination none none")
+        assert client.ask(".#.write_resource SE") == "2"
+        file.write_text("[[resource]]\nmatch = '*'\ndeny = ['SET']\n")
+        os.kill(daemon.pid, signal.SIGHUP)
+        daemon.wait_for_audit(event="settings")
+        client.ask(".#.termination \\n \\n")
+        assert "GUARDED" in client.ask(".#.write_resource T it")
+        assert client.ask(".#.query_resource ECHO? it") == "it"
+    assert instrument.history() == ["ECHO? it"]
 
 
 def test_aliases_of_new_rows_can_be_used_at_once(lab):
@@ -103,6 +138,7 @@ WRONG = {
         "match is missing",
     ],
     "linger =": ["not a TOML file"],
+    f"linger = {'[' * 5000}": ["not a TOML file"],
     "[[resource]]\nmatch = 'volt'\n[[resource]]\nmatch = 'amp'\n": ["'volt' is no resource", "'amp' is no resource"],
     "loopback = 'token'\n": ["there is no token"],
     "token-file = '/nowhere/tokens.toml'\n": ["there is no /nowhere/tokens.toml"],
@@ -177,3 +213,52 @@ def test_daemon_in_the_background_finds_its_file(tmp_path):
         (folder / "lab.toml").write_text("linger = 6\n")
         os.kill(daemon.pid, signal.SIGHUP)
         assert counts(daemon.wait_for_audit(event="settings")) == {"linger": "at once"}
+
+
+def test_resource_that_was_open_has_its_new_rows_after_all_have_closed_it(lab):
+    """It does not linger, to be found as it was by who comes next."""
+    with lab.text() as client:
+        client.ask(".#.open_resource supply")
+        lab.change(DENY)
+        client.ask(".#.close_resource")
+        client.ask(".#.open_resource supply")
+        assert "GUARDED" in client.ask(".#.write_resource OUTP ON")
+
+
+def test_resource_that_is_closing_has_its_new_rows_when_it_is_opened_again(tmp_path, daemon_factory, serial_line):
+    """Who comes in the middle of that waits for its end."""
+    file = tmp_path / "lab.toml"
+    file.write_text("")
+    daemon = daemon_factory("--config", str(file))
+    with daemon.text() as client:
+        client.ask(f".#.open_resource {serial_line.resource}")
+        client.ask(".#.close_resource")
+        os.kill(daemon.resource(serial_line.resource)["pid"], signal.SIGSTOP)
+        file.write_text("[limits]\nclose-time = 0.5\n[[resource]]\nmatch = '*'\nread-only = true\n")
+        os.kill(daemon.pid, signal.SIGHUP)
+        assert daemon.wait_for_audit(event="settings")["open"] == []
+        assert client.ask(f".#.open_resource {serial_line.resource}") == serial_line.resource
+        assert "GUARDED" in client.ask(".#.write_resource SET it")
+
+
+def test_resource_that_somebody_waits_for_is_told_as_open(tmp_path, daemon_factory, instrument):
+    """It is opened as it was set when that was asked for."""
+    file = tmp_path / "lab.toml"
+    row = "[[resource]]\nmatch = '*'\nidentity = 'check'\n"
+    file.write_text(row)
+    instrument.ask("BE;*OPC?")
+    daemon = daemon_factory("--config", str(file))
+    with daemon.text() as client:
+        client.send(f".#.open_resource {instrument.resource}\n".encode())
+        wait_until(lambda: daemon.resource(instrument.resource), what="an open under way")
+        file.write_text(row + "termination = '\\r'\n")
+        os.kill(daemon.pid, signal.SIGHUP)
+        assert daemon.wait_for_audit(event="settings")["open"] == [instrument.resource]
+
+
+def test_safe_state_that_came_by_a_row_is_not_called_sent(lab):
+    """What is open has none yet."""
+    with lab.text() as client:
+        client.ask(".#.open_resource supply")
+        lab.change(f"[[resource]]\nmatch = '{SUPPLY}'\nsafe-state = ['OUTP OFF']\n")
+        assert "has no safe-state" in client.ask(".!.safe supply")

@@ -42,6 +42,21 @@ def test_changed_limit_is_told_and_counts_when_its_row_says_so(row):
     assert is_kept == (row.when is When.START)
 
 
+def test_guards_count_at_once():
+    """They are told apart from what else a row says."""
+    plain = ResourceSettings("GPIB*", given={"timeout": 5})
+    guarded = ResourceSettings("GPIB*", given={"timeout": 5, "read_only": True})
+    alone = ResourceSettings("USB*", given={"read_only": True})
+
+    def told(*rows):
+        now = replace(SETTINGS, resources=rows)
+        return [(change.setting, change.when) for change in changes(replace(SETTINGS, resources=(plain,)), now)]
+
+    assert told(guarded) == told(plain, alone) == [("[[resource]], guards", When.AT_ONCE)]
+    assert told(alone) == [("[[resource]], guards", When.AT_ONCE), ("[[resource]]", When.OPEN)]
+    assert told(replace(plain, name="dmm")) == [("[[resource]]", When.OPEN)]
+
+
 def test_other_rows_count_at_the_next_open():
     """Whichever they are."""
     now = replace(SETTINGS, resources=(ResourceSettings("GPIB*"),))
