@@ -6,7 +6,8 @@ mean.
 """
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface
 from time import monotonic, sleep
@@ -58,43 +59,58 @@ def list_daemons(timeout_s: float = TIMEOUT) -> list[Announced]:
 
 
 def _listen(timeout_s: float) -> list[Announced]:
-    from zeroconf import ServiceBrowser, ServiceStateChange, Zeroconf
+    from zeroconf import Error, ServiceBrowser, ServiceStateChange, Zeroconf
 
     deadline = monotonic() + timeout_s
-    heard: dict[str, Future[Announced | None]] = {}
+    heard: set[str] = set()
 
-    def ask(name: str) -> Announced | None:
+    def ask(name: str) -> None:
+        """Have it in the cache, where most of it is already: who is heard says all of it, as a rule."""
         wait_ms = max(1, int(1000 * min(deadline - monotonic(), DETAILS_TIME)))
-        info = network.get_service_info(SERVICE, name, timeout=wait_ms)
-        return None if info is None else _daemon(name, info)
+        with suppress(Error):  # no name of a service
+            network.get_service_info(SERVICE, name, timeout=wait_ms)
 
     def hear(*, name: str, state_change: ServiceStateChange, **_: Any) -> None:
         if state_change is ServiceStateChange.Removed:
-            heard.pop(name, None)
-        elif name in heard or len(heard) < MOST:
-            heard[name] = askers.submit(ask, name)
+            heard.discard(name)
+        elif name not in heard and len(heard) < MOST:
+            heard.add(name)
+            askers.submit(ask, name)
 
     with Zeroconf() as network, ThreadPoolExecutor(ASKERS) as askers:
         browser = ServiceBrowser(network, SERVICE, handlers=[hear])
         sleep(timeout_s)
         browser.cancel()
         askers.shutdown(cancel_futures=True)
-    done = [asked.result() for asked in heard.values() if not asked.cancelled()]
-    return sorted(filter(None, done), key=lambda daemon: (daemon.name, daemon.address))
+        found = [_known(network, name) for name in heard]
+    return sorted(filter(None, found), key=lambda daemon: (daemon.name, daemon.address))
+
+
+def _known(network: Any, name: str) -> Announced | None:
+    """What is known of it by now, without another word: many that never answer keep nobody else from being listed."""
+    from zeroconf import Error, ServiceInfo
+
+    try:
+        info = ServiceInfo(SERVICE, name)
+    except Error:  # anybody can say anything
+        return None
+    return _daemon(name, info) if info.load_from_cache(network) else None
 
 
 def _daemon(name: str, info: Any) -> Announced | None:
     """What it says, or None if that is no daemon's word."""
+    instance = name.removesuffix(f".{SERVICE}")
     try:
         said = read(info.properties)
     except (ValueError, UnicodeError):
         return None
     addresses = [ip_address(address) for address in info.parsed_addresses()]
-    if not addresses:
+    hosts = [address for address in addresses if not (address.is_unspecified or address.is_multicast)]
+    if not hosts or instance == name or not instance.isprintable():
         return None
-    host = min(addresses, key=_distances())
+    host = min(hosts, key=_distances())
     return Announced(
-        name.removesuffix(f".{SERVICE}"),
+        instance,
         str(Address(str(host), said.best_port)),
         said.version,
         said.resources,

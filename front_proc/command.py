@@ -21,7 +21,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from front_proc.configuration.setting_values import SettingsError
 from front_proc.configuration.settings import Settings, parser, read_settings
@@ -29,6 +29,14 @@ from front_proc.service_manager import ServiceManager
 from pyvisa_daemon.errors import Failure
 from pyvisa_daemon.tokens import TokenFileError
 from pyvisa_daemon.version import __version__
+
+if TYPE_CHECKING:  # what only a daemon that serves needs is imported when it does
+    from front_proc.demo import Bench
+    from front_proc.doors.announcer import Announcer
+    from front_proc.front import Front
+    from front_proc.record.audit import Audit
+    from front_proc.record.log_writer import LogWriter
+    from front_proc.reload import Reload
 
 #: Connections that may wait to be accepted: with the default of 100, a thousand connects take seconds.
 BACKLOG = 2048
@@ -244,8 +252,8 @@ class _Daemon:
         self._manager = manager
         #: What is said of who may come, as soon as it serves.
         self._remarks = remarks
-        self._front: Any = None
-        self._reload: Any = None
+        self._front: Front | None = None
+        self._reload: Reload | None = None
         self._is_hangup_the_end = is_hangup_the_end
         #: What goes on beside serving, kept until it is done.
         self._doing: set[asyncio.Task[Any]] = set()
@@ -274,7 +282,7 @@ class _Daemon:
             audit.close()
             log.close()
 
-    async def _serve(self, audit: Any, log: Any, bench: Any) -> None:
+    async def _serve(self, audit: "Audit", log: "LogWriter", bench: "Bench | None") -> None:
         from front_proc.doors.connection import Connection
         from front_proc.front import Front
         from front_proc.reload import Reload
@@ -321,7 +329,7 @@ class _Daemon:
         stalls.close()
         audit.record("stop", address=address, pid=os.getpid())
 
-    def _announce(self, front: Any, log: Any) -> Any:
+    def _announce(self, front: "Front", log: "LogWriter") -> "Announcer | None":
         """Have the local network told of the daemon, if it is to be: by what that is done."""
         from front_proc.doors.announcer import Announcer, announcement_of
 
@@ -329,7 +337,7 @@ class _Daemon:
         told = announcement_of(self._settings, self._listener.getsockname()[:2], tls)
         if told is None:
             return None
-        announcer = Announcer(*told, lambda: len(front.known_resources), log)
+        announcer = Announcer(*told, lambda: len(front.known_resources()), log)
         front.is_announced = lambda: announcer.is_announced
 
         def stopping() -> None:
@@ -340,7 +348,7 @@ class _Daemon:
         self._do(announcer.run())
         return announcer
 
-    async def _serve_tls(self, front: Any, log: Any) -> asyncio.AbstractServer | None:
+    async def _serve_tls(self, front: "Front", log: "LogWriter") -> asyncio.AbstractServer | None:
         if self._tls is None:
             return None
         from front_proc.doors.connection import Connection
@@ -375,12 +383,13 @@ class _Daemon:
         for door in self._origin.doors(settings):
             door.judge()
 
-    async def _read_anew(self, log: Any, audit: Any) -> None:
+    async def _read_anew(self, log: "LogWriter", audit: "Audit") -> None:
         self._manager.reloading()
+        files: list[tuple[Audit | LogWriter, Path]]
         files = [(log, self._settings.log_file), (audit, self._settings.audit_file)]
         await asyncio.wait([self._do(_reopen(writer, file, log)) for writer, file in files], timeout=REOPEN_TIME)
         try:
-            if self._reload is not None:
+            if self._reload is not None and self._front is not None:
                 await self._reload.read_anew()
                 await self._front.access.read_anew()
             if self._tls is not None:
@@ -389,7 +398,7 @@ class _Daemon:
             self._manager.reloaded()  # whoever waits for that would else take the daemon for stuck
 
 
-async def _reopen(writer: Any, file: Path, log: Any) -> None:
+async def _reopen(writer: "Audit | LogWriter", file: Path, log: "LogWriter") -> None:
     """Have `writer` go on in a file of the same name; if there can be none it keeps the old one, and `log` says so."""
     try:
         await asyncio.wrap_future(writer.reopen())
@@ -399,7 +408,7 @@ async def _reopen(writer: Any, file: Path, log: Any) -> None:
         log.put("reopened", {"file": str(file)})
 
 
-def _in_short(front: Any, address: str) -> str:
+def _in_short(front: "Front", address: str) -> str:
     """What the daemon is doing, on one line, for who asks the service manager."""
     instruments, clients = len(front.open_resources()), len(front.clients)
     return f"{front.state.value} on {address}, instruments open: {instruments}, clients: {clients}"

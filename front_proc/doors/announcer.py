@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+import front_proc
 from front_proc.access.rights import numeric
 from pyvisa_daemon.announcement import Announcement
 from pyvisa_daemon.version import __version__
@@ -102,7 +103,7 @@ class Announcer:
     async def _start(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "front_proc.doors.announcer_process"),
-            cwd=Path(__file__).parents[1],  # where it is found, wherever the daemon runs
+            cwd=Path(front_proc.__file__).parents[1],  # where it is found, wherever the daemon runs
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )

@@ -53,7 +53,7 @@ class Announced:
         addresses = addresses_of(wish.host)
         if not addresses:
             self.end()
-            raise OSError("this machine has no network at present")
+            raise OSError(f"this machine has no network at present that {wish.host} is on")
         if self._zeroconf is None or self._info is None or addresses != self._addresses:
             self.end()
             self._zeroconf = Zeroconf(interfaces=addresses)
@@ -82,18 +82,19 @@ class Announced:
 
 
 def addresses_of(host: str) -> list[str]:
-    """The addresses by which others reach who listens at `host`: that one, or for all of them the machine's own."""
+    """The addresses by which others reach who listens at `host`: that one, or for all of them the machine's own; none
+    that the machine does not have at present."""
     wanted = numeric(host)
-    if not wanted.is_unspecified:
-        return [str(wanted)]
     is_up = {name for name, state in psutil.net_if_stats().items() if state.isup}
     families = (socket.AF_INET,) if wanted.version == 4 else (socket.AF_INET, socket.AF_INET6)
-    own = (
+    own = [
         ip_address(address.address.partition("%")[0])
         for name, addresses in psutil.net_if_addrs().items()
         for address in addresses
         if name in is_up and address.family in families
-    )
+    ]
+    if not wanted.is_unspecified:
+        return [str(wanted)] if wanted in own else []
     return [str(each) for each in own if not (each.is_loopback or (each.version == 6 and each.is_link_local))]
 
 
@@ -144,7 +145,7 @@ def _tell(news: News) -> None:
 def _news(announced: Announced, wish: Wish) -> News:
     try:
         return News(name=announced.become(wish).removesuffix(f".{SERVICE}"))
-    except (OSError, Error) as error:
+    except (OSError, RuntimeError, Error) as error:  # RuntimeError: an address of IPv6 that went away meanwhile
         announced.end()
         return News(trouble=str(error) or type(error).__name__)
 

@@ -2,7 +2,9 @@
 
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
+from itertools import count
 from types import SimpleNamespace
 
 import ifaddr
@@ -12,7 +14,11 @@ import zeroconf
 import client
 from client import discovery
 from client.discovery import Announced
-from pyvisa_daemon.announcement import SERVICE
+from pyvisa_daemon.announcement import SERVICE, Announcement
+
+#: Of DNS: an authoritative answer; the class, and types of records.
+ANSWER, IN = 0x8400, 1
+A, PTR, TXT, SRV = 1, 12, 16, 33
 
 
 @pytest.fixture
@@ -61,6 +67,8 @@ def test_what_is_no_daemons_word_is_left_out():
     assert daemon("192.168.1.10", port=b"no") is None
     assert daemon("192.168.1.10", version=b"\xff") is None
     assert daemon() is None
+    assert daemon("0.0.0.0") is None
+    assert daemon("224.0.0.251") is None
 
 
 def test_missing_zeroconf_is_told_with_what_to_install(monkeypatch):
@@ -70,35 +78,82 @@ def test_missing_zeroconf_is_told_with_what_to_install(monkeypatch):
         client.list_daemons(0.1)
 
 
-class Network:
-    """In the place of zeroconf's: some daemons are gone and still in somebody's memory, one is here."""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    def get_service_info(self, service, name, timeout):
-        if name.startswith("gone"):
-            time.sleep(timeout / 1000)
-        if name.startswith("gone") or timeout < 100:  # an answer takes its time
-            return None
-        return SimpleNamespace(properties={b"port": b"1340"}, parsed_addresses=lambda: ["192.168.1.10"])
+DAEMON = Announcement("1.2", 1340, None, 3, needs_token=True)
 
 
-class Browser:
-    def __init__(self, network, service, handlers):
-        for name in ("gone 1", "gone 2", "gone 3", "left", "here"):
-            handlers[0](name=f"{name}.{service}", state_change=zeroconf.ServiceStateChange.Added)
-        handlers[0](name=f"left.{service}", state_change=zeroconf.ServiceStateChange.Removed)
+class Speaker:
+    """Says anything, on loopback, with nothing that keeps it to the rules."""
 
-    def cancel(self):
-        pass
+    def __init__(self):
+        self._network = zeroconf.Zeroconf(interfaces=["127.0.0.1"])
+
+    def pointer(self, name, seconds=60):
+        """There is a daemon of that name; with 0 seconds it is gone."""
+        self._say(zeroconf.DNSPointer(SERVICE, PTR, IN, seconds, name))
+
+    def daemon(self, name, announcement=DAEMON):
+        """All about it, as an honest one says it."""
+        text = b"".join(bytes([len(said)]) + said for said in map(str.encode, map("=".join, pairs(announcement))))
+        self._say(
+            zeroconf.DNSPointer(SERVICE, PTR, IN, 60, name),
+            zeroconf.DNSService(name, SRV, IN, 60, 0, 0, announcement.best_port, "bench.local."),
+            zeroconf.DNSText(name, TXT, IN, 60, text),
+            zeroconf.DNSAddress("bench.local.", A, IN, 60, ip_address("10.9.9.9").packed),
+        )
+
+    def _say(self, *records):
+        packet = zeroconf.DNSOutgoing(ANSWER)
+        for record in records:
+            packet.add_answer_at_time(record, 0)
+        self._network.send(packet)
+
+    def close(self):
+        self._network.close()
 
 
-def test_one_that_says_no_more_keeps_no_other_waiting(monkeypatch):
-    """The address of one may stay in a cache of the network's for an hour; and who said good-bye is not listed."""
-    monkeypatch.setattr(zeroconf, "Zeroconf", Network)
-    monkeypatch.setattr(zeroconf, "ServiceBrowser", Browser)
-    assert [daemon.name for daemon in client.list_daemons(0.3)] == ["here"]
+def pairs(announcement):
+    return announcement.properties().items()
+
+
+@pytest.fixture
+def speaker():
+    speaker = Speaker()
+    yield speaker
+    speaker.close()
+
+
+def heard(say, seconds=1.0):
+    """Who of those at 10.9.9.9 is listed, if this is said meanwhile."""
+    with ThreadPoolExecutor(1) as thread:
+        listing = thread.submit(client.list_daemons, seconds)
+        while not listing.done():
+            say()
+            time.sleep(0.05)
+        return [daemon.name for daemon in listing.result() if daemon.address.startswith("10.9.9.9:")]
+
+
+def test_those_that_say_no_more_keep_no_other_waiting(speaker):
+    """A name may stay in somebody's memory for an hour, and anybody can make many up; who left is not listed."""
+    rounds = count()
+
+    def say():
+        for number in range(4 * discovery.ASKERS):
+            speaker.pointer(f"gone {number}.{SERVICE}")
+        speaker.daemon(f"here.{SERVICE}")
+        if next(rounds) < 8:
+            speaker.daemon(f"left.{SERVICE}")
+        else:
+            speaker.pointer(f"left.{SERVICE}", 0)
+
+    assert heard(say) == ["here"]
+
+
+def test_names_of_no_daemon_are_left_out_when_others_are_listed(speaker):
+    """What a terminal would obey, and what is no service of ours or of anybody's."""
+
+    def say():
+        for name in ("\x1b[31m." + SERVICE, "\u202e\x9b31m." + SERVICE, SERVICE, "x._http._tcp.local.", "local."):
+            speaker.daemon(name)
+        speaker.daemon(f"here.{SERVICE}")
+
+    assert heard(say) == ["here"]

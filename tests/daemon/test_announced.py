@@ -9,6 +9,7 @@ import pytest
 import client
 from front_proc.doors.announcer_process import addresses_of
 from tests.docs.pages import SHARE_ON_THE_LAN, examples
+from tests.support.daemon import ROOT
 from tests.support.waiting import wait_until
 
 has_network = pytest.mark.skipif(not addresses_of("0.0.0.0"), reason="this machine has no network but loopback")
@@ -40,6 +41,7 @@ def test_daemon_is_found_on_the_network_until_it_is_killed(daemon_factory):
     assert str(daemon.port) in said.name
     assert said.address in run_the_page()
     [announcer] = announcers(daemon)
+    assert announcer.cwd() == str(ROOT)  # where the daemon's code is, if it is installed nowhere
     daemon.process.kill()
     psutil.wait_procs([announcer], timeout=30)
     assert heard(daemon) == []

@@ -10,6 +10,7 @@ import pytest
 from client.discovery import list_daemons
 from front_proc.configuration.settings import read_settings
 from front_proc.doors import announcer as announcer_module
+from front_proc.doors import announcer_process
 from front_proc.doors.announcer import Announcer, Wish, announcement_of
 from front_proc.doors.announcer_process import addresses_of
 from pyvisa_daemon.announcement import Announcement
@@ -60,8 +61,9 @@ def test_nothing_is_told_when_the_settings_say_so():
 
 def test_addresses_are_those_by_which_others_come():
     """Of this machine's own none that is its own affair."""
-    assert addresses_of("192.168.1.10") == ["192.168.1.10"]
-    assert addresses_of("::ffff:192.168.1.10") == ["192.168.1.10"]
+    assert addresses_of("127.0.0.1") == ["127.0.0.1"]
+    assert addresses_of("::ffff:127.0.0.1") == ["127.0.0.1"]
+    assert addresses_of("192.0.2.77") == addresses_of("2001:db8::77") == []
     assert "127.0.0.1" not in addresses_of("0.0.0.0")
     assert not {"127.0.0.1", "::1"} & set(addresses_of("::"))
 
@@ -103,9 +105,9 @@ def start():
         process.stdout.close()
 
 
-def wish(process, resources):
+def wish(process, resources, host="127.0.0.1"):
     properties = Announcement("1.2", 43210, None, resources, True).properties()
-    said = Wish("127.0.0.1", 43210, properties)
+    said = Wish(host, 43210, properties)
     process.stdin.write(json.dumps({name: getattr(said, name) for name in said.__struct_fields__}).encode() + b"\n")
 
 
@@ -117,6 +119,26 @@ def announced(process):
 
 def heard():
     return {daemon.name: daemon.resources for daemon in list_daemons(1.0) if daemon.address.endswith(":43210")}
+
+
+@pytest.mark.parametrize("host", ["192.0.2.77", "2001:db8::77"])
+def test_process_waits_for_the_network_when_the_address_is_gone(start, host):
+    """An interface may be pulled out and come back: the process says what is in the way, and lives."""
+    process = start()
+    wish(process, 3, host)
+    assert host in json.loads(process.stdout.readline())["trouble"]
+    assert process.poll() is None
+
+
+def test_address_that_goes_away_meanwhile_is_told(monkeypatch):
+    """zeroconf looks for the interface of one of IPv6, and raises what is no OSError."""
+
+    def network(interfaces):
+        raise RuntimeError(f"No adapter found for IP address {interfaces[0]}")
+
+    monkeypatch.setattr(announcer_process, "Zeroconf", network)
+    said = Wish("127.0.0.1", 43210, Announcement("1.2", 43210, None, 3, True).properties())
+    assert announcer_process._news(announcer_process.Announced(), said).trouble.endswith("127.0.0.1")
 
 
 @pytest.mark.full
