@@ -92,3 +92,11 @@ def test_events_of_the_daemons_log_are_all_told():
     page = (ROOT / "docs" / "how-to" / "systemd.md").read_text()
     [table] = re.findall(r"^\| event \| what happened \|\n\| --- \| --- \|\n((?:\|.*\n)+)", page, re.MULTILINE)
     assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == written
+
+
+def test_nobody_is_told_to_install_this_package_by_its_name():
+    """It comes from a checkout; on an index of packages the name may be anybody's."""
+    texts = [ROOT / "README.md", *PAGES]
+    texts += [file for part in ("client", "front_proc", "pyvisa_daemon") for file in (ROOT / part).rglob("*.py")]
+    told = re.compile(r"install [^\n`]*\bpyvisa[-_]daemon(?!\w)")
+    assert [str(file) for file in texts if told.search(file.read_text("utf-8"))] == []
