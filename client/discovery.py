@@ -52,7 +52,7 @@ def list_daemons(timeout_s: float = TIMEOUT) -> list[Announced]:
     try:
         import zeroconf  # noqa: F401 - whoever never calls this needs none
     except ModuleNotFoundError as error:
-        text = "daemons on the network are found with zeroconf: pip install 'pyvisa-daemon[lan]'"
+        text = "daemons on the network are found with zeroconf: pip install zeroconf"
         raise ModuleNotFoundError(text, name="zeroconf") from error
     with ThreadPoolExecutor(1) as thread:  # zeroconf waits for its event loop, which must not be the caller's
         return thread.submit(_listen, timeout_s).result()

@@ -69,6 +69,8 @@ def _call(function: Any, name: str, *, gives: bool = True) -> str:
     """A block with the signature, without `self`. What is for `with` says so."""
     source = textwrap.dedent(inspect.getsource(inspect.unwrap(function)))
     [node] = [each for each in ast.parse(source).body if isinstance(each, ast.FunctionDef)]
+    for defaults in (node.args.defaults, node.args.kw_defaults):
+        defaults[:] = [_value(default, inspect.unwrap(function)) for default in defaults]
     if node.args.args and node.args.args[0].arg == "self":
         del node.args.args[0]
     is_for_with = any("contextmanager" in ast.unparse(each) for each in node.decorator_list)
@@ -76,6 +78,12 @@ def _call(function: Any, name: str, *, gives: bool = True) -> str:
         "" if node.returns is None or is_for_with or not gives else f" -> {ast.unparse(node.returns).strip(QUOTE)}"
     )
     return _block(f"with {name}" if is_for_with else name, list(_arguments(node.args)), returned)
+
+
+def _value(default: Any, function: Any) -> Any:
+    """A number that only its module has a name for, as a number; what is VISA's, or no name, as it stands."""
+    value = function.__globals__.get(default.id) if isinstance(default, ast.Name) else None
+    return ast.Constant(value) if isinstance(value, float) else default
 
 
 def _block(name: str, arguments: list[str], returned: str) -> str:

@@ -23,6 +23,7 @@ sys.path.insert(0, str(DOCS.parent))
 
 import command_line  # noqa: E402 - beside this file
 import dependencies  # noqa: E402 - so is this
+import house  # noqa: E402 - and this
 import msgspec  # noqa: E402 - our own packages are found by the line above
 import performance_tables  # noqa: E402 - beside this file
 import python_api  # noqa: E402 - so is this
@@ -386,6 +387,7 @@ TABLES: dict[str, Callable[[], Callable[[str], str]]] = {
     "text-program": lambda: text_commands_of(text_commands.Prefix.PROGRAM),
     "text-daemon": lambda: text_commands_of(text_commands.Prefix.DAEMON),
     "dependencies": lambda: table(("needed by", "what for", "packages"), dependencies.rows()),
+    "rooms": lambda: table(("room", "what is in it"), house.rows()),
     "commands": lambda: table(("command", "what it is for"), command_line.rows()),
     "command-line": lambda: lambda _: command_line.text(),
     "python": lambda: lambda _: python_api.text(),

@@ -22,7 +22,7 @@ from front_proc.configuration.setting_values import Complaints, SettingsError
 from front_proc.configuration.settings import OPTIONS, Settings, read_settings
 from front_proc.configuration.toml_values import toml_value
 from front_proc.daemonize import StartError
-from front_proc.demo import BENCH_ALIASES
+from front_proc.demo import BENCH_ALIASES, played
 from front_proc.doors.bind_policy import Door
 from front_proc.doors.certificate import read_certificate
 from front_proc.process.identities import Identities
@@ -181,12 +181,13 @@ def _written(file: Path | None) -> list[dict[str, Any]]:
 
 async def _table_of(settings: Settings) -> tuple[ResourceTable, list[str]]:
     """The rows under canonical names, and what is to be said of VISA libraries. Raises SettingsError, Failure."""
+    rows = (*(played() if settings.demo else ()), *settings.resources)
     pool = Pool(ChildSettings(settings.visa_library, os.devnull), lambda _: None, settings.limits.start_time)
     try:
         pool.give_back(await pool.take())
         if pool.trouble:
             raise Failure("START_FAILED", pool.trouble)
-        table = ResourceTable(await named_rows(settings.resources, pool.canonical), settings.visa_library)
+        table = ResourceTable(await named_rows(rows, pool.canonical), settings.visa_library)
         tokens = read_tokens(settings.tokens)
         await _check_names(tokens, table, pool.canonical, BENCH_ALIASES if settings.demo else frozenset())
     finally:

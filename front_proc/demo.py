@@ -27,6 +27,11 @@ SERVED = {"oscilloscope": "oscilloscope", "waveform generator": "generator"}
 BENCH_ALIASES = frozenset({*PLAYED.values(), *SERVED.values()})
 
 
+def played() -> list[ResourceSettings]:
+    """The rows of what is there without a process of the bench's."""
+    return [ResourceSettings(resource, alias, where="--demo") for resource, alias in PLAYED.items()]
+
+
 class Bench:
     """The bench's process, and what the daemon serves of it."""
 
@@ -47,7 +52,7 @@ class Bench:
             self._process.kill()
             raise StartError("the simulated bench did not start")
         #: What there is, and how it is called.
-        self.rows = [ResourceSettings(resource, alias, where="--demo") for resource, alias in PLAYED.items()]
+        self.rows = played()
         for row in json.loads(line):
             self.rows.append(ResourceSettings(row["resource"], SERVED.get(row["what"]), {"library": "@py"}, "--demo"))
 

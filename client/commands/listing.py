@@ -44,8 +44,8 @@ class _Row:
 def list_(is_discovering: bool, as_json: bool) -> None:
     """List resources and where they are.
 
-    All that each live daemon finds or has configured: its name, the daemon, its aliases and state where it is open,
-    and who has its lock. Daemons that cannot be asked are told of on stderr.
+    All that each live daemon finds or has configured: its name, the daemon, and its aliases; where it is open also its
+    state, and who keeps others out. Daemons that cannot be asked are told of on stderr.
     """
     if is_discovering:
         _add_announced()

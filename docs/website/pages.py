@@ -92,7 +92,7 @@ def sections(index: str) -> Iterator[Section]:
     for caption, part in zip(parts[::2], parts[1::2], strict=True):
         lines = re.findall(r"^(?:\*|\d+\.) \[[^\]]+\]\(([^)#]+)\.md\)", part, re.MULTILINE)
         if lines:
-            yield Section(caption, ["readme" if line == "../README" else line for line in lines])
+            yield Section(caption, ["README <readme>" if line == "../README" else line for line in lines])
 
 
 def contents(index: str) -> Iterator[str]:

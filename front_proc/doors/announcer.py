@@ -80,7 +80,7 @@ class Announcer:
     async def run(self) -> None:
         """Announce it until it is withdrawn, or its process ends."""
         if importlib.util.find_spec("zeroconf") is None:
-            text = "zeroconf is not installed: `pip install 'pyvisa-daemon[lan]'`, or announce = false"
+            text = "zeroconf is not installed: `pip install zeroconf`, or announce = false"
             self._log.put("trouble", {"error": f"other machines are not told of this daemon: {text}"})
             return
         try:

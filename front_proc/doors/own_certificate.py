@@ -55,7 +55,7 @@ def make_certificate(file: Path, key_file: Path, names: list[str], valid: timede
     except ImportError as error:
         raise StartError(
             "there is no TLS certificate, and to make one the package cryptography is missing: "
-            "install pyvisa-daemon[tls], or give one with --tls-certificate and --tls-key"
+            "pip install cryptography, or give one with --tls-certificate and --tls-key"
         ) from error
     key = ec.generate_private_key(ec.SECP256R1())
     begin = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)  # clocks differ

@@ -123,7 +123,7 @@ class Resource:
         self._opens = [(who, future) for who, future in self._opens if who is not client]
 
     def reset(self) -> None:
-        """An operator's word: start again at once what is in back-off, broken or offline."""
+        """An operator's word: start again at once what is in back-off, broken or offline; accept who has changed."""
         self.keeper.reset()
 
     def restart(self) -> None:

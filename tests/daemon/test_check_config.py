@@ -73,6 +73,14 @@ def test_what_settings_come_to_is_said(check, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_bench_is_among_the_resources_when_it_would_be_served(check):
+    """What is played from a file; the ports of the rest are known when it is started."""
+    done = check("[[resource]]\nmatch = 'USB0::0x0957::*'\nsafe-state = ['OUTP 0']\n", "--demo")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "  GPIB0::22::INSTR = multimeter\n" in done.stdout
+    assert "[[resource]] 1 USB0::0x0957::* fits of those: USB0::0x0957::0x0407::PS000407::0::INSTR\n" in done.stdout
+
+
 def test_all_that_is_not_accepted_is_said_at_once(check):
     """From every part of the file, and from the command line."""
     done = check("linger = -1\nprot = 1\n[limits]\nclients = 0\n[[resource]]\nname = 'a b'\n", "--port", "x")

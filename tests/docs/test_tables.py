@@ -77,3 +77,26 @@ def test_tokens_in_the_prose_exist():
     }
     constants = {"START_TIME", "LINE_LIMIT", "SESSION_LIMIT", "QUEUE_LIMIT", "QUEUE_TIME", "WRITE_LIMIT"}
     assert tokens - constants <= ERRORS.keys()
+
+
+#: Where front_proc writes into the daemon's own log: the event is the string in the call.
+_LOGGED = re.compile(
+    r'(?:\blog\.put\(|self\._tell\(|_report\(now, |_news\.append\(\(|add\(time\.time\(\), )"(\w+)"',
+)
+
+
+def test_events_of_the_daemons_log_are_all_told():
+    """The table in the page on systemd has each that the code writes, and no other."""
+    code = "".join(file.read_text() for file in (ROOT / "front_proc").rglob("*.py"))
+    written = set(_LOGGED.findall(code.replace("_log.put", "log.put")))
+    page = (ROOT / "docs" / "how-to" / "systemd.md").read_text()
+    [table] = re.findall(r"^\| event \| what happened \|\n\| --- \| --- \|\n((?:\|.*\n)+)", page, re.MULTILINE)
+    assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == written
+
+
+def test_nobody_is_told_to_install_this_package_by_its_name():
+    """It comes from a checkout; on an index of packages the name may be anybody's."""
+    texts = [ROOT / "README.md", *PAGES]
+    texts += [file for part in ("client", "front_proc", "pyvisa_daemon") for file in (ROOT / part).rglob("*.py")]
+    told = re.compile(r"install [^\n`]*\bpyvisa[-_]daemon(?!\w)")
+    assert [str(file) for file in texts if told.search(file.read_text("utf-8"))] == []

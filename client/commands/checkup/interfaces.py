@@ -6,9 +6,10 @@ Pure. Where a daemon serves this machine's instruments it is the daemon's user w
 from client.commands.checkup.facts import Kind, Node, Search, System
 from client.commands.checkup.findings import Finding, Findings, ok, problem, warning
 
-#: The udev rules that a remedy makes, and the group that it gives a device which has none of its own.
-_RULES = "/etc/udev/rules.d/70-visa.rules"
-_GROUPS = {Kind.SERIAL: "dialout", Kind.USB: "plugdev", Kind.GPIB: "plugdev"}
+#: The udev rules that a remedy makes, and the group that it gives a device which has none of its own: those of
+#: packaging/udev, so that what it gives a person it does not take from a daemon that has the group.
+_RULES = "/etc/udev/rules.d/70-instruments.rules"
+_GROUP = "dialout"
 
 #: Which devices a rule is for.
 _MATCHES = {
@@ -53,14 +54,13 @@ def _remedy(system: System, node: Node) -> str:
 
 
 def _rule(system: System, node: Node) -> str:
-    group = _GROUPS[node.kind]
     vendor, product = node.product
     match = _MATCHES[node.kind].format(name=node.path.rpartition("/")[2], vendor=vendor, product=product)
-    line = f'{match}, MODE="0660", GROUP="{group}"'
+    line = f'{match}, MODE="0660", GROUP="{_GROUP}"'
     steps = [f"echo '{line}' | sudo tee -a {_RULES}", "sudo udevadm control --reload", "sudo udevadm trigger"]
-    if group in system.groups:
+    if _GROUP in system.groups:
         return " && ".join(steps)
-    steps = [f"sudo groupadd -f {group}", f"sudo usermod -aG {group} {system.user}", *steps]
+    steps = [f"sudo groupadd -f {_GROUP}", f"sudo usermod -aG {_GROUP} {system.user}", *steps]
     return f"{' && '.join(steps)}, then log out and in again"
 
 

@@ -71,7 +71,8 @@ def visa_libraries(system: System) -> Findings:
         where = f" ({', '.join(library.paths)})" if library.paths else ""
         yield ok("VISA", f"@{library.backend} {library.version}{where}".replace("  ", " "))
     if system.libraries and all(library.backend != "daemon" for library in system.libraries):
-        yield problem("VISA", "PyVISA does not see @daemon", "pip install --force-reinstall --no-deps pyvisa-daemon")
+        remedy = "install this package anew, from where it came: pip install --force-reinstall --no-deps FOLDER"
+        yield problem("VISA", "PyVISA does not see @daemon", remedy)
     if not any(library.backend in ("ivi", "py") for library in usable):
         text, remedy = "no VISA library: only a daemon's instruments can be used here", "pip install pyvisa-py"
         if any(visit.way == "there" for visit in system.visits):

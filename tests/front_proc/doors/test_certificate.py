@@ -167,7 +167,7 @@ def test_own_names_are_what_this_machine_is_reached_by():
 
 def test_making_says_what_to_install_when_cryptography_is_missing(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "cryptography", None)
-    with pytest.raises(StartError, match=r"pyvisa-daemon\[tls\], or give one with --tls-certificate"):
+    with pytest.raises(StartError, match=r"pip install cryptography, or give one with --tls-certificate"):
         TlsIdentity(None, folder, "127.0.0.1")
     assert not list(folder.iterdir())
 
