@@ -16,6 +16,8 @@ from threading import Thread
 import click
 from click.shell_completion import BashComplete, CompletionItem, ShellComplete, get_completion_class
 
+from client.commands.overview import aliases_of, every_alias, text_of
+from client.commands.overview import resources as open_rows
 from client.text_socket import TCPVisaSocket
 from pyvisa_daemon import hosts, wire
 
@@ -157,8 +159,8 @@ def _open(entry: str) -> list[str]:
     """What one has open, and all aliases."""
     with TCPVisaSocket(hosts.parse(entry)) as socket:
         said = socket.status()
-    names = [name for row in said["resources"] for name in [*(row.get("aliases") or []), row["resource"]]]
-    return [*map(str, said.get("aliases") or {}), *map(str, names)]
+    names = [name for row in open_rows(said) for name in [*aliases_of(row), text_of(row.get("resource"))]]
+    return [*(alias for aliases in every_alias(said).values() for alias in aliases), *names]
 
 
 # What is kept between two TABs.

@@ -1,7 +1,7 @@
 """`instruments lock`, `unlock` and `kick`: an instrument for one program alone, and for people who must get in.
 
-Runs in the user's process, as `command` does, which registers what is here. `lock` has a connection that does nothing
-but hold the lock: it ends with this process, however that ends.
+Runs in the user's process. `lock` has a connection that does nothing but hold the lock: it ends with this process,
+however that ends.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from client.choice import some_host_for
+from client.commands.overview import row_of
 from client.commands.reach import reach, resource_argument
 from client.commands.terminal import end, say
 from client.text_socket import SocketManager, TCPVisaSocket
@@ -142,8 +143,8 @@ def _take(socket: TCPVisaSocket, name: str, take: Callable[[], object]) -> None:
 
 def _whose_turn(address: hosts.Address, name: str, me: str) -> str:
     """Who has the lock, and our place among those who wait; empty if that is not to be had."""
-    with contextlib.suppress(Failure, ConnectionError), TCPVisaSocket(address) as looking:
-        held = next((row["lock"] for row in looking.status()["resources"] if row["resource"] == name), None)
+    with contextlib.suppress(Failure, ConnectionError, LookupError, TypeError), TCPVisaSocket(address) as looking:
+        held = row_of(looking.status(), name).get("lock")
         waiters = [row["client"] for row in held["waiters"]] if held else []
         if held and me in waiters:
             return f"waiting for {name}, held by {holders(held)}, {_ordinal(waiters.index(me) + 1)} in line"
