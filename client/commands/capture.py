@@ -109,16 +109,21 @@ def capture(
 
 @contextlib.contextmanager
 def _ended_properly() -> Iterator[None]:
-    """SIGTERM ends with what Ctrl-C does: what was begun is taken away."""
+    """SIGTERM, and the end of the terminal, end with what Ctrl-C does: what was begun is taken away."""
 
     def leave(number: int, _: FrameType | None) -> None:
         sys.exit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, leave)
+    ending = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in ending}
+    for number in ending:
+        if before[number] is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, leave)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number in ending:
+            signal.signal(number, before[number])
 
 
 @contextlib.contextmanager

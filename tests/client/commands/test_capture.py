@@ -110,16 +110,17 @@ def test_file_is_replaced_when_forced(instruments: Instruments, tmp_path: Path) 
     assert file.read_bytes() == b"\x00\x01"
 
 
-def test_nothing_is_left_when_it_is_terminated(lab: Lab, tmp_path: Path) -> None:
-    """By SIGTERM, in the midst of it."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_nothing_is_left_when_it_is_terminated(lab: Lab, tmp_path: Path, number: signal.Signals) -> None:
+    """By SIGTERM, or as its terminal is closed, in the midst of it."""
     command = [str(Path(sys.executable).with_name("instruments")), "--host", lab.daemon.address, "capture", "scripted"]
     with subprocess.Popen([*command, "SLOW? 60000,1", "a.bin", "--timeout", "90"], cwd=tmp_path) as process:
         wait_until(lambda: lab.daemon.resource(lab.instrument.resource).get("state") == "busy", what="it waits")
         assert len(os.listdir(tmp_path)) == 1
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         time.sleep(0.1)
         lab.instruments("abort", "scripted")
-        assert process.wait(DEADLINE) == 128 + signal.SIGTERM
+        assert process.wait(DEADLINE) == 128 + number
     assert os.listdir(tmp_path) == []
 
 
