@@ -8,6 +8,7 @@ than one that does not know: what has not come by `LIMIT` is left out, and nothi
 import contextlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -26,6 +27,9 @@ LIMIT = 2.0
 FRESH_TIME = 30.0
 
 SHELLS = ("bash", "zsh", "fish")
+
+#: Names in which no letter means anything to a shell.
+_HARMLESS = re.compile(r"[\w:./@%+,=-]+")
 
 #: What is said above the script: how it comes to stay.
 _INSTALL = {
@@ -121,7 +125,13 @@ def resources(context: click.Context, incomplete: str) -> list[CompletionItem]:
         names = _kept(entries) or _asked(entries)
     except Exception:  # a TAB must not end in a traceback
         return []
-    return [CompletionItem(name) for name in names if name.casefold().startswith(incomplete.casefold())]
+    return [CompletionItem(name) for name in names if _is_meant(name, incomplete)]
+
+
+def _is_meant(name: str, incomplete: str) -> bool:
+    """Does it begin so? What a shell might obey is not completed: names come from daemons, and bash puts them into the
+    line as they are."""
+    return _HARMLESS.fullmatch(name) is not None and name.casefold().startswith(incomplete.casefold())
 
 
 def _asked(entries: list[str]) -> list[str]:
