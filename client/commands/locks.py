@@ -21,7 +21,8 @@ import click
 from client.choice import some_host_for
 from client.commands.overview import row_of
 from client.commands.reach import reach, resource_argument
-from client.commands.terminal import end, say
+from client.commands.terminal import INTERRUPTED, end, say
+from client.commands.terms import PATIENCE
 from client.text_socket import SocketManager, TCPVisaSocket
 from pyvisa_daemon import hosts, inherited_lock
 from pyvisa_daemon.errors import Failure
@@ -64,7 +65,7 @@ Exit codes: COMMAND's own (128 and the signal's number if one ended it), 126 it 
 @resource_argument
 @click.option("--reason", default="", metavar="TEXT", help="What for: others are told.")
 @click.option("--ttl", type=float, metavar="S", help="Give it up when COMMAND has not used it for so many seconds.")
-@click.option("--timeout", type=float, metavar="S", help="Wait so long for it; else as long as it takes.")
+@click.option("--timeout", type=PATIENCE, metavar="S", help="Wait so long for it; else as long as it takes.")
 @click.option("--kill-if-lost", is_flag=True, help="End COMMAND (SIGTERM, then SIGKILL) when the lock is lost.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND [ARGUMENT]...")
 def lock_(
@@ -86,7 +87,7 @@ def lock_(
         try:
             _take(socket, name, lambda: socket.lock(ms, lock.key, ttl, reason))
         except KeyboardInterrupt:
-            sys.exit(SIGNALLED + signal.SIGINT)
+            sys.exit(INTERRUPTED)
         sys.exit(_run(command, inherited_lock.environment_under(lock), socket, kill_if_lost=kill_if_lost))
 
 

@@ -81,6 +81,8 @@ def test_query_takes_terminations_when_given(instruments: Instruments) -> None:
         ("--read-termination", "ü"),
         ("--write-termination", "\\x"),
         ("--repeat", "0"),
+        ("--interval", "inf"),
+        ("--interval", "1e12"),
         ("two\nlines",),
     ],
 )
@@ -89,6 +91,11 @@ def test_wrong_options_are_wrong_usage(instruments: Instruments, options: tuple[
     result = instruments("query", "scripted", "*IDN?", *options)
     assert result.exit_code == 2
     assert "Error: " in result.stderr
+
+
+def test_timeout_is_no_less_than_a_millisecond_when_it_is_more_than_nothing(lab: Lab) -> None:
+    """VISA's 0 would mean that nothing is waited for."""
+    assert lab.instruments("shell", "scripted", "--timeout", "0.0001", said=".timeout\n").stdout == "0.001 s\n"
 
 
 def test_write_says_nothing_when_it_is_done(lab: Lab) -> None:
