@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import click
 
 from client.commands.reach import reach, resource_argument
-from client.commands.terminal import INTERRUPTED, REFUSED, plain, say
+from client.commands.terminal import REFUSED, plain, say
 from client.commands.terms import INTERVAL, Terms, with_terms
 from client.text_socket import TCPVisaSocket
 from pyvisa_daemon.errors import Failure
@@ -153,8 +153,7 @@ def _exchange(resource: str, terms: Terms, exchanges: list[Exchange], manner: Ma
             raise click.UsageError(str(error)) from error
         except KeyboardInterrupt:
             if manner.repeat is not None:
-                raise
-            sys.exit(INTERRUPTED)
+                raise  # it was not done; what goes on until Ctrl-C is
     if has_failed:
         sys.exit(REFUSED)
 
