@@ -205,6 +205,8 @@ class _Answer:
         while not is_known and self._has_more:
             self.first += self._read(_FIRST)
             is_known, self.head = _head(self.first)
+        if self.head is not None and not self._has_more and _is_text(self.first, self.head):
+            self.head = None
 
     def pieces(self) -> Iterator[bytes]:
         """What is to be kept."""
@@ -255,6 +257,11 @@ class _Answer:
         with self._instrument.ignore_warning(StatusCode.success_max_count_read):
             data, self._status = self._instrument.visalib.read(self._instrument.session, count)
         return data
+
+
+def _is_text(data: bytes, head: _Head) -> bool:
+    """Does an answer that is whole go on behind what would be a block in its midst? `probe #12 fitted` has none."""
+    return head.size is not None and not data.startswith(b"#") and bool(data[head.start + head.size :].strip())
 
 
 def _head(data: bytes) -> tuple[bool, _Head | None]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from client.commands.capture import _Head, _head
+from client.commands.capture import _Head, _head, _is_text
 from tests.client.commands.conftest import Lab
 from tests.support.daemon import Daemon
 from tests.support.instrument_process import SerialInstrument, Vxi11Instrument
@@ -143,3 +143,20 @@ def test_nothing_is_left_when_it_is_terminated(lab: Lab, tmp_path: Path, number:
 def test_head_of_a_block_is_told_from_anything_else(data: bytes, is_known: bool, head: _Head | None) -> None:
     """IEEE 488.2, 8.7.9 and 8.7.10."""
     assert _head(data) == (is_known, head)
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_text"),
+    [
+        (b"probe #12 fitted here\n", True),
+        (b":CURV #15abcde\n", False),
+        (b":CURV #15ab\n", False),  # more of it comes
+        (b"#15abcdeEXTRA\n", False),
+        (b":CURV #0ab", False),
+    ],
+)
+def test_text_is_told_from_a_block_when_it_goes_on_behind_it(answer: bytes, is_text: bool) -> None:
+    """Raw, all of it is kept, and not two letters from its midst."""
+    _, head = _head(answer)
+    assert head is not None
+    assert _is_text(answer, head) is is_text
