@@ -2,7 +2,7 @@
 
 Runs in the user's process. What a command does and replies is written in docs/reference/text-protocol.md; a method
 turns its arguments into one line and the reply into Python. Every method raises `errors.Failure` (token,
-effect, text, VISA status) when the daemon refuses, and ConnectionError when it is gone.
+effect, text, VISA status) when the daemon refuses, and ConnectionError when it is gone, or answers as none does.
 
 To add a command: a method here, next to its neighbours in that document.
 """
@@ -12,8 +12,9 @@ import codecs
 import contextlib
 import json
 import os
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from weakref import WeakSet
 
 import pyvisa
@@ -25,6 +26,12 @@ from pyvisa_daemon.channel import INFINITE_MS, reply_limit
 from pyvisa_daemon.errors import Failure
 
 _DEFAULT_TIMEOUT_MS = 2000.0
+
+#: Characters that are told of why a reply cannot be read.
+_SHOWN_OF_REPLY = 120
+
+#: What a reply is read as.
+_Read = TypeVar("_Read")
 
 #: Seconds that closing what has a lock may take, each.
 _CLOSE_LIMIT = 5.0
@@ -112,11 +119,11 @@ class TCPVisaSocket:
 
     def list_resources(self) -> list[str]:
         """All that the daemon's library finds, and what is configured there."""
-        return list(json.loads(self.command("list_resources")))
+        return self._read(_names, self.command("list_resources"))
 
     def list_open_resources(self) -> list[str]:
         """The resources that somebody has open there."""
-        return list(json.loads(self.command("list_open_resources")))
+        return self._read(_names, self.command("list_open_resources"))
 
     def open_resource(self, name: str, **kwargs: Any) -> Resource:
         """PyVISA's own object for `name`, as `pyvisa.ResourceManager("host:port@daemon").open_resource` gives it.
@@ -146,7 +153,7 @@ class TCPVisaSocket:
 
     def write_resource(self, command: str, resource: str | None = None) -> int:
         """Writes `command`: the number of bytes written, termination included."""
-        return int(self.command("write_resource", *_named(resource), command))
+        return self._read(int, self.command("write_resource", *_named(resource), command))
 
     def read_resource(self, resource: str | None = None) -> str:
         """Reads an answer; without the read termination."""
@@ -160,7 +167,7 @@ class TCPVisaSocket:
 
     def hello(self, name: str = "") -> dict[str, Any]:
         """Says who this is, for the audit log: the daemon's version and features."""
-        return dict(json.loads(self.command("hello", *_given(name or None))))
+        return self._read(_object, self.command("hello", *_given(name or None)))
 
     def auth(self, token: str) -> str:
         """Shows a token, while nothing is open here: the user and the role that it gives. One that is kept where
@@ -170,11 +177,11 @@ class TCPVisaSocket:
     def help(self, verb: str | None = None) -> dict[str, str] | str:
         """The commands and what they do, or what one does."""
         reply = self.command("help", *_given(verb))
-        return reply if verb is not None else dict(json.loads(reply))
+        return reply if verb is not None else self._read(_object, reply)
 
     def status(self) -> dict[str, Any]:
         """The daemon and its instruments: version, pid, uptime_s, clients, resources."""
-        return dict(json.loads(self.command("status")))
+        return self._read(_object, self.command("status"))
 
     def mode(self, mode: str = "") -> str:
         """How replies are marked, `tagged` or `plain`: the mode in force. Either is understood here."""
@@ -195,12 +202,12 @@ class TCPVisaSocket:
 
     def force_unlock(self, resource: str) -> int:
         """Takes all locks on a resource from who has them: from how many sessions."""
-        return int(self.command("unlock", resource, prefix=".!.").rpartition("=")[2])
+        return self._read(_count, self.command("unlock", resource, prefix=".!."))
 
     def kick(self, client: str, *, all_of_name: bool = False) -> int:
         """Cuts the connection of the client with that address or name, or of all with that name: how many."""
         every = ("all",) if all_of_name else ()
-        return int(self.command("kick", client, *every, prefix=".!.").rpartition("=")[2])
+        return self._read(_count, self.command("kick", client, *every, prefix=".!."))
 
     def end_daemon(self) -> str:
         """Stops the daemon, within 10 s: `ended`, or `ended left=PID,...`. Takes the role admin."""
@@ -227,22 +234,21 @@ class TCPVisaSocket:
             raise ValueError(f"a definite-length block holds less than 1 GB, not {length} bytes")
         head = command if command.endswith((" ", ",")) else command + " "
         block = f"#{len(length)}{length}".encode() + data
-        return int(self._ask("write_binary", *_named(resource), head, block=block))
+        return self._read(int, self._ask("write_binary", *_named(resource), head, block=block).decode(errors="replace"))
 
     def timeout(self, ms: float | None = None) -> float:
         """How long the current resource may take, in milliseconds (`float("inf")`: for ever), once set to `ms`."""
-        in_force = float(self.command("timeout", *_milliseconds(ms)))
+        in_force = self._read(float, self.command("timeout", *_milliseconds(ms)))
         self._timeout_ms = max(self._timeout_ms, in_force)
         return in_force
 
     def termination(self, *read_and_write: str | None) -> tuple[str | None, ...]:
         """What ends a message when read and when written, once set; None for nothing. One argument sets the read's."""
-        reply = self.command("termination", *map(_escaped, read_and_write))
-        return tuple(None if word == "none" else codecs.decode(word, "unicode_escape") for word in reply.split())
+        return self._read(_terminations, self.command("termination", *map(_escaped, read_and_write)))
 
     def stb(self) -> int:
         """viReadSTB: the status byte, 0 to 255."""
-        return int(self.command("stb"))
+        return self._read(int, self.command("stb"))
 
     def lock(self, ms: float | None = None, key: str | None = None, ttl: float | None = None, reason: str = "") -> str:
         """viLock of the current resource, shared with all who give the same `key`: the key, or `ok` without one.
@@ -277,7 +283,7 @@ class TCPVisaSocket:
 
     def wait_srq(self, ms: float) -> int:
         """Waits `ms` milliseconds for the current resource to request service: its status byte, 0 to 255."""
-        return int(self._ask_for("wait_srq", *_milliseconds(ms), ms=ms))
+        return self._read(int, self._ask_for("wait_srq", *_milliseconds(ms), ms=ms).decode(errors="replace"))
 
     def clear(self) -> None:
         """viClear."""
@@ -294,6 +300,15 @@ class TCPVisaSocket:
     @property
     def _limit(self) -> float | None:
         return reply_limit(min(self._timeout_ms, INFINITE_MS))
+
+    def _read(self, read: Callable[[str], _Read], reply: str) -> _Read:
+        """What a reply says. Raises ConnectionError for one that no instrument daemon gives."""
+        try:
+            return read(reply)
+        except (ValueError, RecursionError) as error:
+            why = str(error)[:_SHOWN_OF_REPLY]
+            text = f"what listens at {self.address} answers as no instrument daemon does: {why}"
+            raise ConnectionError(text) from error
 
     def _ask_for(self, verb: str, *arguments: str, ms: float | None) -> bytes:
         """`_ask` for what may wait `ms` milliseconds by itself."""
@@ -318,6 +333,34 @@ _with_locks: WeakSet[TCPVisaSocket] = WeakSet()
 def _give_all_back() -> None:
     for each in list(_with_locks):
         each._give_back()
+
+
+def _object(reply: str) -> dict[str, Any]:
+    value = json.loads(reply)
+    if not isinstance(value, dict):
+        raise ValueError("no JSON object")
+    return value
+
+
+def _names(reply: str) -> list[str]:
+    value = json.loads(reply)
+    if not isinstance(value, list):
+        raise ValueError("no JSON array")
+    return value
+
+
+def _count(reply: str) -> int:
+    """The number behind `=`."""
+    return int(reply.rpartition("=")[2])
+
+
+def _terminations(reply: str) -> tuple[str | None, str | None]:
+    read, write = reply.split()
+    return _unescaped(read), _unescaped(write)
+
+
+def _unescaped(word: str) -> str | None:
+    return None if word == "none" else codecs.decode(word, "unicode_escape")
 
 
 def _given(argument: str | None) -> tuple[str, ...]:

@@ -16,12 +16,9 @@ import click
 
 from client.commands.reach import reach, resource_argument
 from client.commands.terminal import REFUSED, plain, say
-from client.commands.terms import SECONDS, Terms, with_terms
+from client.commands.terms import INTERVAL, Terms, with_terms
 from client.text_socket import TCPVisaSocket
 from pyvisa_daemon.errors import Failure
-
-#: The exit code of what Ctrl-C has ended, as shells have it.
-_INTERRUPTED = 130
 
 #: What is asked again and again, by default: once a second.
 _INTERVAL = 1.0
@@ -60,7 +57,7 @@ Examples:
 @click.argument("commands", nargs=-1, required=True, metavar="COMMAND...")
 @click.option("--repeat", type=click.IntRange(1), metavar="N", help="So often, each time on a line with the time.")
 @click.option(
-    "--interval", type=SECONDS, metavar="S", help="Every S seconds, 1 by default; until Ctrl-C without --repeat."
+    "--interval", type=INTERVAL, metavar="S", help="Every S seconds, 1 by default; until Ctrl-C without --repeat."
 )
 @click.option("--keep-going", is_flag=True, help="Tell of what fails and go on; the exit code is 1 then.")
 @with_terms
@@ -156,8 +153,7 @@ def _exchange(resource: str, terms: Terms, exchanges: list[Exchange], manner: Ma
             raise click.UsageError(str(error)) from error
         except KeyboardInterrupt:
             if manner.repeat is not None:
-                raise
-            sys.exit(_INTERRUPTED)
+                raise  # it was not done; what goes on until Ctrl-C is
     if has_failed:
         sys.exit(REFUSED)
 

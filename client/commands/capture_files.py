@@ -7,6 +7,7 @@ piece at hand is in memory. To add a form: a subclass of Form and its row in FOR
 """
 
 import contextlib
+import errno
 import os
 import secrets
 import struct
@@ -128,11 +129,14 @@ class NewFile:
     """A file that is there when it is whole, with `keep`; left without, nothing is there that was not before."""
 
     def __init__(self, path: Path, *, may_replace: bool) -> None:
-        """Raises OSError: FileExistsError unless it `may_replace` one."""
-        self._path, self._may_replace = path, may_replace
+        """Raises OSError: FileExistsError unless it `may_replace` one; and for what is there and no file, such as
+        /dev/null, which is never replaced. Where a link is, what it leads to is replaced."""
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EINVAL, "it is there and no regular file")
         if not may_replace and os.path.lexists(path):
             raise FileExistsError(f"{path} is there already")
-        self._draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        self._path, self._may_replace = path.resolve(), may_replace
+        self._draft = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}.part")
         self.file: BinaryIO = open(self._draft, "xb")  # noqa: SIM115 - it is closed by __exit__
 
     def keep(self) -> None:

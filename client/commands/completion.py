@@ -8,6 +8,7 @@ than one that does not know: what has not come by `LIMIT` is left out, and nothi
 import contextlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -16,6 +17,8 @@ from threading import Thread
 import click
 from click.shell_completion import BashComplete, CompletionItem, ShellComplete, get_completion_class
 
+from client.commands.overview import aliases_of, every_alias, text_of
+from client.commands.overview import resources as open_rows
 from client.text_socket import TCPVisaSocket
 from pyvisa_daemon import hosts, wire
 
@@ -24,6 +27,9 @@ LIMIT = 2.0
 FRESH_TIME = 30.0
 
 SHELLS = ("bash", "zsh", "fish")
+
+#: Names in which no letter means anything to a shell.
+_HARMLESS = re.compile(r"[\w:./@%+,=-]+")
 
 #: What is said above the script: how it comes to stay.
 _INSTALL = {
@@ -119,7 +125,13 @@ def resources(context: click.Context, incomplete: str) -> list[CompletionItem]:
         names = _kept(entries) or _asked(entries)
     except Exception:  # a TAB must not end in a traceback
         return []
-    return [CompletionItem(name) for name in names if name.casefold().startswith(incomplete.casefold())]
+    return [CompletionItem(name) for name in names if _is_meant(name, incomplete)]
+
+
+def _is_meant(name: str, incomplete: str) -> bool:
+    """Does it begin so? What a shell might obey is not completed: names come from daemons, and bash puts them into the
+    line as they are."""
+    return _HARMLESS.fullmatch(name) is not None and name.casefold().startswith(incomplete.casefold())
 
 
 def _asked(entries: list[str]) -> list[str]:
@@ -157,8 +169,8 @@ def _open(entry: str) -> list[str]:
     """What one has open, and all aliases."""
     with TCPVisaSocket(hosts.parse(entry)) as socket:
         said = socket.status()
-    names = [name for row in said["resources"] for name in [*(row.get("aliases") or []), row["resource"]]]
-    return [*map(str, said.get("aliases") or {}), *map(str, names)]
+    names = [name for row in open_rows(said) for name in [*aliases_of(row), text_of(row.get("resource"))]]
+    return [*(alias for aliases in every_alias(said).values() for alias in aliases), *names]
 
 
 # What is kept between two TABs.

@@ -1,7 +1,7 @@
 """`instruments lock`, `unlock` and `kick`: an instrument for one program alone, and for people who must get in.
 
-Runs in the user's process, as `command` does, which registers what is here. `lock` has a connection that does nothing
-but hold the lock: it ends with this process, however that ends.
+Runs in the user's process. `lock` has a connection that does nothing but hold the lock: it ends with this process,
+however that ends.
 """
 
 import contextlib
@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from client.choice import some_host_for
+from client.commands.overview import row_of
 from client.commands.reach import reach, resource_argument
-from client.commands.terminal import end, say
+from client.commands.terminal import INTERRUPTED, end, say
+from client.commands.terms import PATIENCE
 from client.text_socket import SocketManager, TCPVisaSocket
 from pyvisa_daemon import hosts, inherited_lock
 from pyvisa_daemon.errors import Failure
@@ -63,7 +65,7 @@ Exit codes: COMMAND's own (128 and the signal's number if one ended it), 126 it 
 @resource_argument
 @click.option("--reason", default="", metavar="TEXT", help="What for: others are told.")
 @click.option("--ttl", type=float, metavar="S", help="Give it up when COMMAND has not used it for so many seconds.")
-@click.option("--timeout", type=float, metavar="S", help="Wait so long for it; else as long as it takes.")
+@click.option("--timeout", type=PATIENCE, metavar="S", help="Wait so long for it; else as long as it takes.")
 @click.option("--kill-if-lost", is_flag=True, help="End COMMAND (SIGTERM, then SIGKILL) when the lock is lost.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND [ARGUMENT]...")
 def lock_(
@@ -85,7 +87,7 @@ def lock_(
         try:
             _take(socket, name, lambda: socket.lock(ms, lock.key, ttl, reason))
         except KeyboardInterrupt:
-            sys.exit(SIGNALLED + signal.SIGINT)
+            sys.exit(INTERRUPTED)
         sys.exit(_run(command, inherited_lock.environment_under(lock), socket, kill_if_lost=kill_if_lost))
 
 
@@ -142,8 +144,8 @@ def _take(socket: TCPVisaSocket, name: str, take: Callable[[], object]) -> None:
 
 def _whose_turn(address: hosts.Address, name: str, me: str) -> str:
     """Who has the lock, and our place among those who wait; empty if that is not to be had."""
-    with contextlib.suppress(Failure, ConnectionError), TCPVisaSocket(address) as looking:
-        held = next((row["lock"] for row in looking.status()["resources"] if row["resource"] == name), None)
+    with contextlib.suppress(Failure, ConnectionError, LookupError, TypeError), TCPVisaSocket(address) as looking:
+        held = row_of(looking.status(), name).get("lock")
         waiters = [row["client"] for row in held["waiters"]] if held else []
         if held and me in waiters:
             return f"waiting for {name}, held by {holders(held)}, {_ordinal(waiters.index(me) + 1)} in line"

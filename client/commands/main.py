@@ -42,6 +42,10 @@ COMMANDS = {
 }
 
 
+#: Those that ask no daemon; and `doctor`, which says what is wrong with the hosts beside all else.
+_WITHOUT_HOSTS = frozenset({"doctor", "token", "simulate", "completion"})
+
+
 class _Commands(click.Group):
     """Imports a subcommand when it is called. Ends with one line and an exit code for whatever may go wrong."""
 
@@ -66,6 +70,7 @@ class _Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
+        _open_streams()
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
@@ -82,6 +87,13 @@ class _Commands(click.Group):
 
                 traceback.print_exception(error)
             end(*_ending(error))
+
+
+def _open_streams() -> None:
+    """Those that the caller has closed lead nowhere; Python has None in their place, on which anything fails."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - as long as the program runs
 
 
 def _is_debugging(ctx: click.Context) -> bool:
@@ -133,7 +145,7 @@ Examples:
 
 \b
 Exit codes: 0 done, 1 refused by the daemon or the instrument, 2 wrong usage, 3 no daemon,
-130 ended by Ctrl-C.
+130 ended by Ctrl-C before it was done; what goes on until Ctrl-C ends with 0.
 """
 
 
@@ -162,8 +174,8 @@ def main(ctx: click.Context, host: str | None, debug: bool) -> None:
     """
     if host is not None:
         hosts.tryIps[:] = [host]
-    if ctx.invoked_subcommand == "doctor":
-        return  # which says what is wrong with them, beside all else
+    if ctx.invoked_subcommand in _WITHOUT_HOSTS:
+        return
     for entry in hosts.tryIps:
         try:
             hosts.parse(entry)

@@ -5,8 +5,9 @@ older daemon does not say is left out, and what is not as expected is shown as n
 somebody else. To add a column: a row in COLUMNS.
 """
 
+import sys
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 Row = dict[str, Any]
 
@@ -71,8 +72,9 @@ def number(value: object, digits: int = 0) -> str:
     return f"{value:.{digits}f}" if _is_number(value) else ""
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _is_number(value: object) -> TypeGuard[int | float]:
+    """One that is a finite float, too: JSON has integers of any length."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _at(row: object, *keys: str) -> Any:
@@ -89,7 +91,7 @@ def _list(value: object) -> list[Any]:
 
 def duration(seconds: object) -> str:
     """In at most two units; empty for what is no number."""
-    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds < float("inf"):
+    if not _is_number(seconds) or seconds < 0:
         return ""
     if seconds < 10:
         return f"{seconds:.1f} s"
@@ -176,6 +178,11 @@ FOLDED, GAP = 24, 2
 
 def resources(status: Row) -> list[Row]:
     return [row for row in _list(status.get("resources")) if isinstance(row, dict)]
+
+
+def row_of(status: Row, resource: str) -> Row:
+    """Of one, by its canonical name; empty if the daemon has no process for it."""
+    return next((row for row in resources(status) if row.get("resource") == resource), {})
 
 
 def columns_of(rows: list[Row], width: int) -> list[Column]:

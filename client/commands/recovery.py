@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from client.choice import some_host_for
+from client.commands.overview import row_of
 from client.commands.reach import resource_argument
 from client.commands.terminal import REFUSED, plain
 from client.commands.terms import SECONDS
@@ -115,8 +116,7 @@ def _tell_state(socket: TCPVisaSocket, resource: str, done: str, wait: float, as
     name = _canonical(socket.address, resource)
     deadline = time.monotonic() + wait
     while True:
-        rows: list[dict[str, Any]] = socket.status()["resources"]
-        row = next((row for row in rows if row["resource"] == name), dict[str, Any]())
+        row = row_of(socket.status(), name)
         state = str(row.get("state", "closed"))
         if state not in _PASSING or time.monotonic() > deadline:
             break

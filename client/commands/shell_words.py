@@ -6,8 +6,8 @@ dot. To add one: a function here and its row in WORDS.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
+from client.commands.overview import holder, row_of
 from client.commands.terms import unescaped
 from client.text_socket import TCPVisaSocket
 from pyvisa_daemon.program_message import count_answers
@@ -134,11 +134,10 @@ def _confirm(socket: TCPVisaSocket, _: str, rest: str) -> str:
 
 
 def _state(socket: TCPVisaSocket, resource: str, rest: str) -> str:
-    rows: list[dict[str, Any]] = socket.status()["resources"]
-    row = next((row for row in rows if row["resource"] == resource), dict[str, Any]())
+    row = row_of(socket.status(), resource)
     parts = [str(row.get("state", "closed")), f"{row.get('sessions', 0)} sessions", f"{row.get('queued', 0)} queued"]
-    if row.get("lock"):
-        parts.append("locked by " + ", ".join(each["name"] or each["client"] for each in row["lock"]["holders"]))
+    if held := holder(row):
+        parts.append(f"held by {held}")
     return ", ".join(parts) + (f"; last error: {row['last_error']}" if row.get("last_error") else "")
 
 

@@ -23,6 +23,7 @@ from client.commands.overview import (
 )
 from client.commands.survey import Said
 from client.commands.terminal import console, is_rich, print_json, print_table, styled, table
+from client.commands.terms import Seconds
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -31,7 +32,7 @@ _EPILOG = """\b
 Examples:
   instruments status
   instruments --host labpc status --watch
-  instruments status --json | jq -r '.resources[] | select(.state != "ready") | .resource'
+  instruments status --json | jq -r '.resources[]? | select(.state != "ready") | .resource'
 """
 
 
@@ -39,11 +40,11 @@ Examples:
 @click.option("--watch", "is_watching", is_flag=True, help="Go on showing it until Ctrl-C.")
 @click.option(
     "--interval",
-    type=click.FloatRange(0.1, 3600),
+    type=Seconds("from 0.1 to 3600", lambda seconds: 0.1 <= seconds <= 3600),
     default=1.0,
     show_default=True,
     metavar="S",
-    help="With --watch: seconds between two looks.",
+    help="With --watch: seconds between two looks, 0.1 to 3600.",
 )
 @click.option("--clients", "has_clients", is_flag=True, help="Who is connected, too.")
 @click.option("--json", "as_json", is_flag=True, help="The daemon's own words: a line of JSON for each daemon.")

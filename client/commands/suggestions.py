@@ -15,7 +15,7 @@ from pyvisa_daemon.errors import Failure
 _LIMIT = 2.0
 
 #: Of difflib: from which likeness on, and how many.
-_LIKENESS, _COUNT = 0.6, 3
+_LIKENESS, _COUNT = 0.65, 3
 
 
 def closest(word: str, words: Iterable[str]) -> list[str]:

@@ -3,9 +3,7 @@
 Runs in the user's process; a thread for each host, so one that is switched off keeps nobody waiting.
 """
 
-import contextlib
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -27,16 +25,6 @@ class Said:
     address: hosts.Address
     status: Status | None
     reason: str = ""
-
-
-@contextlib.contextmanager
-def connected(address: hosts.Address) -> Iterator[TCPVisaSocket]:
-    """A connection to the daemon there. Raises Failure; ConnectionError, too for what answers and is none."""
-    try:
-        with TCPVisaSocket(address) as socket:
-            yield socket
-    except (ValueError, TypeError) as error:  # no JSON, or not such as was asked for
-        raise ConnectionError(f"what listens at {address} answers as no instrument daemon does: {error}") from error
 
 
 def statuses() -> list[Said]:
@@ -67,7 +55,7 @@ def statuses() -> list[Said]:
 
 def _asked(address: hosts.Address) -> Said:
     try:
-        with connected(address) as socket:
+        with TCPVisaSocket(address) as socket:
             return Said(address, socket.status())
     except (ConnectionError, Failure) as error:
         return Said(address, None, str(error))

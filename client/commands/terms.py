@@ -4,6 +4,7 @@ Runs in the user's process. What is not said is as the daemon has it: 2 s, LF bo
 """
 
 import codecs
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -25,9 +26,14 @@ class Terms(NamedTuple):
     def apply(self, socket: TCPVisaSocket) -> None:
         """To the current resource of `socket`. Raises Failure."""
         if self.timeout is not None:
-            socket.timeout(1000 * self.timeout)
+            socket.timeout(_milliseconds(self.timeout))
         if self.read_termination is not None or self.write_termination is not None:
             socket.termination(*terminations(socket, self.read_termination, self.write_termination))
+
+
+def _milliseconds(seconds: float) -> float:
+    """Whole ones, and not 0 for a time that is more than nothing: a VISA timeout of 0 waits for nothing at all."""
+    return seconds if math.isinf(seconds) else math.ceil(1000 * seconds)
 
 
 def terminations(socket: TCPVisaSocket, read: str | None, write: str | None) -> tuple[str | None, str | None]:
@@ -60,17 +66,24 @@ def _checked(_: click.Context, __: click.Parameter, word: str | None) -> str | N
     return word
 
 
-class _Seconds(FloatParamType):
-    """A time that is more than nothing; `inf` is for ever."""
+class Seconds(FloatParamType):
+    """A time within a range: how that is told, and what fits in it, as no NaN does."""
+
+    def __init__(self, told: str, fits: Callable[[float], bool]) -> None:
+        self._told, self._fits = told, fits
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         seconds = super().convert(value, param, ctx)
-        if not seconds > 0:
-            self.fail(f"{value!r} is no number of seconds: more than 0, or inf", param, ctx)
+        if not self._fits(seconds):
+            self.fail(f"{value!r} is no number of seconds: {self._told}", param, ctx)
         return seconds
 
 
-SECONDS = _Seconds()
+#: How long something may take; how long is waited for what may be there at once; and between two looks, for which the
+#: clock has room.
+SECONDS = Seconds("more than 0, or inf", lambda seconds: seconds > 0)
+PATIENCE = Seconds("0 or more, or inf", lambda seconds: seconds >= 0)
+INTERVAL = Seconds("more than 0, at most 86400", lambda seconds: 0 < seconds <= 86400)
 
 
 def with_terms(command: _Command) -> _Command:

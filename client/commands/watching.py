@@ -11,7 +11,7 @@ from dataclasses import replace
 from time import monotonic, sleep
 
 from client.commands.status import show, view
-from client.commands.survey import Said, connected
+from client.commands.survey import Said
 from client.commands.terminal import console, is_rich, print_table
 from client.text_socket import TCPVisaSocket
 from pyvisa_daemon import hosts
@@ -48,7 +48,7 @@ class Watch:
     def _run(self, address: hosts.Address) -> None:
         while not self._is_over.is_set():
             try:
-                with connected(address) as socket:
+                with TCPVisaSocket(address) as socket:
                     self._ask(socket)
             except (ConnectionError, Failure) as error:
                 self._note(Said(address, None, str(error)))

@@ -13,7 +13,7 @@ from dataclasses import replace
 from time import monotonic
 
 from client.commands.checkup.facts import Visit, Way
-from client.commands.survey import connected
+from client.text_socket import TCPVisaSocket
 from pyvisa_daemon import hosts, wire
 from pyvisa_daemon.credentials import CredentialError
 from pyvisa_daemon.errors import Failure
@@ -88,7 +88,7 @@ def _way(error: Exception) -> Way:
 def _ask(address: hosts.Address, there: Visit) -> Visit:
     """How it is first, then what it has: that may take long."""
     try:
-        with connected(address) as connection:
+        with TCPVisaSocket(address) as connection:
             there = replace(there, status=connection.status())
         channel = hosts.connect(address)
     except (hosts.RefusedError, CredentialError) as error:

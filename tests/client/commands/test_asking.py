@@ -2,12 +2,17 @@
 
 import json
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from click.testing import Result
 
 from tests.client.commands.conftest import Lab
+from tests.support.waiting import DEADLINE
 
 Instruments = Callable[..., Result]
 
@@ -27,6 +32,17 @@ def test_query_prints_lines_with_the_time_when_repeated(instruments: Instruments
     assert re.fullmatch(rf"({TIME}\t1\t2\n){{3}}", result.stdout), result.stdout
     times = [line.split("\t")[0] for line in result.stdout.splitlines()]
     assert times == sorted(set(times))
+
+
+def test_query_without_end_is_done_when_ctrl_c_ends_it(lab: Lab) -> None:
+    """There is no other end to it: 0, as `status --watch` has it."""
+    command = [str(Path(sys.executable).with_name("instruments")), "--host", lab.daemon.address, "query", "scripted"]
+    with subprocess.Popen([*command, "ECHO? 1", "--interval", "0.05"], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().endswith(b"\t1\n")
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        assert process.wait(DEADLINE) == 0
 
 
 def test_query_gives_one_document_when_asked_for_json(lab: Lab) -> None:
@@ -81,6 +97,8 @@ def test_query_takes_terminations_when_given(instruments: Instruments) -> None:
         ("--read-termination", "ü"),
         ("--write-termination", "\\x"),
         ("--repeat", "0"),
+        ("--interval", "inf"),
+        ("--interval", "1e12"),
         ("two\nlines",),
     ],
 )
@@ -89,6 +107,11 @@ def test_wrong_options_are_wrong_usage(instruments: Instruments, options: tuple[
     result = instruments("query", "scripted", "*IDN?", *options)
     assert result.exit_code == 2
     assert "Error: " in result.stderr
+
+
+def test_timeout_is_no_less_than_a_millisecond_when_it_is_more_than_nothing(lab: Lab) -> None:
+    """VISA's 0 would mean that nothing is waited for."""
+    assert lab.instruments("shell", "scripted", "--timeout", "0.0001", said=".timeout\n").stdout == "0.001 s\n"
 
 
 def test_write_says_nothing_when_it_is_done(lab: Lab) -> None:

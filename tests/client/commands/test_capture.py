@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from client.commands.capture import _Head, _head
+from client.commands.capture import _Head, _head, _is_text
 from tests.client.commands.conftest import Lab
 from tests.support.daemon import Daemon
 from tests.support.instrument_process import SerialInstrument, Vxi11Instrument
@@ -110,16 +110,17 @@ def test_file_is_replaced_when_forced(instruments: Instruments, tmp_path: Path) 
     assert file.read_bytes() == b"\x00\x01"
 
 
-def test_nothing_is_left_when_it_is_terminated(lab: Lab, tmp_path: Path) -> None:
-    """By SIGTERM, in the midst of it."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_nothing_is_left_when_it_is_terminated(lab: Lab, tmp_path: Path, number: signal.Signals) -> None:
+    """By SIGTERM, or as its terminal is closed, in the midst of it."""
     command = [str(Path(sys.executable).with_name("instruments")), "--host", lab.daemon.address, "capture", "scripted"]
     with subprocess.Popen([*command, "SLOW? 60000,1", "a.bin", "--timeout", "90"], cwd=tmp_path) as process:
         wait_until(lambda: lab.daemon.resource(lab.instrument.resource).get("state") == "busy", what="it waits")
         assert len(os.listdir(tmp_path)) == 1
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         time.sleep(0.1)
         lab.instruments("abort", "scripted")
-        assert process.wait(DEADLINE) == 128 + signal.SIGTERM
+        assert process.wait(DEADLINE) == 128 + number
     assert os.listdir(tmp_path) == []
 
 
@@ -142,3 +143,20 @@ def test_nothing_is_left_when_it_is_terminated(lab: Lab, tmp_path: Path) -> None
 def test_head_of_a_block_is_told_from_anything_else(data: bytes, is_known: bool, head: _Head | None) -> None:
     """IEEE 488.2, 8.7.9 and 8.7.10."""
     assert _head(data) == (is_known, head)
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_text"),
+    [
+        (b"probe #12 fitted here\n", True),
+        (b":CURV #15abcde\n", False),
+        (b":CURV #15ab\n", False),  # more of it comes
+        (b"#15abcdeEXTRA\n", False),
+        (b":CURV #0ab", False),
+    ],
+)
+def test_text_is_told_from_a_block_when_it_goes_on_behind_it(answer: bytes, is_text: bool) -> None:
+    """Raw, all of it is kept, and not two letters from its midst."""
+    _, head = _head(answer)
+    assert head is not None
+    assert _is_text(answer, head) is is_text

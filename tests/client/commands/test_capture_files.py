@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import struct
+import sys
 from pathlib import Path
 
 import pytest
@@ -109,7 +110,24 @@ def test_file_is_replaced_only_when_it_may_be(tmp_path: Path) -> None:
         new.file.write(b"ours")
         new.keep()
     assert path.read_bytes() == b"ours"
+    (tmp_path / "link").symlink_to("a.bin")
+    with NewFile(tmp_path / "link", may_replace=True) as new:
+        new.file.write(b"through")
+        new.keep()
+    assert ((tmp_path / "link").is_symlink(), path.read_bytes()) == (True, b"through")
+    (tmp_path / "link").unlink()
     (tmp_path / "link").symlink_to("nowhere")
     for existing in (path, tmp_path / "link"):
         with pytest.raises(FileExistsError):
             NewFile(existing, may_replace=False)
+
+
+@pytest.mark.parametrize("may_replace", [True, False])
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such names")
+def test_what_is_no_file_is_never_replaced(tmp_path: Path, may_replace: bool) -> None:
+    """A pipe, a folder, /dev/null: root would have a file in its place."""
+    os.mkfifo(tmp_path / "pipe")
+    for other in (tmp_path / "pipe", tmp_path, Path(os.devnull)):
+        with pytest.raises(OSError, match="no regular file"):
+            NewFile(other, may_replace=may_replace)
+    assert os.listdir(tmp_path) == ["pipe"]

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import click
@@ -206,6 +207,29 @@ def test_ctrl_c_ends_a_command_when_it_waits() -> None:
             assert process.stderr is not None
             assert process.stderr.read() == ""
         assert process.returncode == terminal.INTERRUPTED
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such shell")
+@pytest.mark.parametrize("closed", [">&-", "<&-", "2>&-"])
+def test_command_is_done_when_the_caller_has_closed_a_stream(daemon: Daemon, closed: str) -> None:
+    """As some that run programs by the clock do: Python has no stream there at all."""
+    program = f"set -f; {Path(sys.executable).with_name('instruments')} --host {daemon.address}"
+    for words in ("status", "shell GPIB0::22::INSTR", "query GPIB0::22::INSTR *IDN?"):
+        command = f"{program} {words} {closed}"
+        done = subprocess.run(
+            ["sh", "-c", command], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("arguments", [("completion", "bash"), ("token", "ann", "--file", "tokens.toml")])
+def test_commands_that_ask_no_daemon_work_when_a_host_is_mistyped(
+    arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    client.tryIps = ["labpc:x"]
+    assert instruments(*arguments).exit_code == 0
+    assert instruments("list").exit_code == terminal.WRONG_USAGE
 
 
 def test_table_and_errors_show_what_a_terminal_would_obey(capsys: pytest.CaptureFixture[str]) -> None:

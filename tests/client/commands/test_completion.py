@@ -20,6 +20,7 @@ import client
 from client.commands import completion
 from client.commands.main import COMMANDS, main
 from tests.client.commands.conftest import Lab
+from tests.client.commands.false_daemon import FalseDaemon
 
 #: What a person has typed -> what bash then knows, on a line each.
 _COMPLETE = """
@@ -122,6 +123,15 @@ def test_nobody_waits_long_for_a_daemon_that_is_silent(lab: Lab, cache: Path) ->
         assert "GPIB0::22::INSTR" in names("")
         assert time.monotonic() - began < 5 * completion.LIMIT
     assert not cache.exists()
+
+
+def test_names_that_a_shell_might_obey_are_not_completed() -> None:
+    """bash puts them into the line as they are; a daemon may say anything."""
+    evil = ["$(reboot)", "`reboot`", "a;reboot", "a b", "a\nplain,b", "\x1b[2J", "a'b", "*", "~", "a\\b", "good::INSTR"]
+    with contextlib.closing(FalseDaemon("{}", [*evil])) as daemon:
+        context = click.Context(main)
+        context.params["host"] = daemon.address
+        assert [item.value for item in completion.resources(context, "")] == ["good::INSTR"]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:9", "no:such:host:0", "127.0.0.1?token_file=/nonsense"])

@@ -506,6 +506,11 @@ def test_what_is_not_there_is_refused_in_one_line(instruments: Commands, argumen
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
 
 
+@pytest.mark.parametrize("timeout", ["nan", "-5"])
+def test_time_that_is_none_is_wrong_usage(instruments: Commands, timeout: str) -> None:
+    assert instruments("lock", "X", "--timeout", timeout, "--", "true").returncode == 2
+
+
 def test_commands_fail_in_one_line_when_no_daemon_is_there(instruments: Commands) -> None:
     for arguments in (("lock", "X", "--", "true"), ("unlock", "X"), ("kick", "X")):
         done = instruments("--host", "127.0.0.1:9", *arguments)
