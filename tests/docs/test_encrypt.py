@@ -47,7 +47,7 @@ def test_command_does_what_it_says(example, daemon_factory):
 def test_what_is_said_of_a_refusal_is_what_is_said():
     """The table of remedies quotes the code."""
     said = (PAGE.parents[2] / "pyvisa_daemon" / "tls.py").read_text() + (
-        PAGE.parents[2] / "front_proc" / "tls_door.py"
+        PAGE.parents[2] / "front_proc" / "doors" / "tls_door.py"
     ).read_text()
     quoted = re.findall(r"^\| `(.+?)`(?:, `(.+?)`)? \| ", PAGE.read_text(), re.MULTILINE)
     words = [words for pair in quoted for words in pair if " " in words]
