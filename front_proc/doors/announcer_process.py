@@ -26,8 +26,9 @@ from pyvisa_daemon.announcement import SERVICE
 #: Seconds between looks at the machine's addresses.
 LOOK_TIME = 30.0
 
-#: Milliseconds in which another daemon of the same name has answered.
-ASKING_MS = 1000
+#: Milliseconds in which another daemon of the same name has answered: what one has said within the last second, it says
+#: again no sooner than a second later, and half a second is for several answers to go together (RFC 6762, 6).
+ASKING_MS = 2000
 
 #: Names that are tried: whoever has more of them means no good.
 MOST_NAMES = 20
