@@ -99,7 +99,7 @@ def test_wrong_usage_ends_with_code_2_when_typed(arguments: tuple[str, ...]) -> 
 
 def test_mistyped_command_is_guessed_when_one_is_like_it() -> None:
     """Options are, too."""
-    assert "there is no command 'stauts'; did you mean status or restart?" in instruments("stauts").stderr
+    assert "there is no command 'stauts'; did you mean status?" in instruments("stauts").stderr
     assert "`instruments --help` lists them" in instruments("xyzzy").stderr
     assert "Did you mean" in instruments("list", "--jsno").stderr
 
