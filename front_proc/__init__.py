@@ -1,6 +1,6 @@
 """The front: one asyncio process that accepts clients and watches children. Never touches VISA.
 
-entry, command, daemonize       from the command line to a serving process
+entry, command, daemonize, run  from the command line to a serving process, and to its end
 front, house                    its registry: clients, resources, the pool, start and stop; what the rooms need of it
 check_config, reload            the settings checked beside a daemon that serves; and read anew by it
 demo, discovery, status         the bundled bench of `--demo`; what is there; how it is
