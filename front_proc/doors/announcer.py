@@ -117,7 +117,8 @@ class Announcer:
     def _say(self, wish: Wish) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
-        self._process.stdin.write(msgspec.json.encode(wish) + b"\n")
+        if not self._process.stdin.is_closing():  # it has died, as will be seen; uvloop raises then
+            self._process.stdin.write(msgspec.json.encode(wish) + b"\n")
 
     async def _listen(self) -> None:
         """Until its process ends."""

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import uvloop
 
 from client.discovery import list_daemons
 from front_proc.configuration.settings import read_settings
@@ -79,6 +80,29 @@ def test_missing_zeroconf_is_told_when_it_would_announce(monkeypatch):
     assert "pip install zeroconf" in fields["error"]
     assert not announcer.is_announced
     asyncio.run(announcer.end())
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_process_that_dies_before_it_was_told_anything_is_missed_in_the_log(loop_factory):
+    """Its pipe is closed by then, which a loop may take ill."""
+
+    class Doomed(Announcer):
+        async def _start(self):
+            await super()._start()
+            self._process.kill()
+            await self._process.wait()
+            await wait_until_closed(self._process.stdin)
+
+    async def wait_until_closed(stream):
+        while not stream.is_closing():
+            await asyncio.sleep(0.01)
+
+    log = FakeLog()
+    announcer = Doomed("127.0.0.1", Announcement("1", 1340, None, 0, True), lambda: 0, log)
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(asyncio.wait_for(announcer.run(), 30))
+        runner.run(announcer.end())
+    assert [fields["error"].rpartition(": ")[2] for _, fields in log.lines] == ["its announcer died"]
 
 
 @pytest.fixture
