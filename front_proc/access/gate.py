@@ -26,6 +26,9 @@ from pyvisa_daemon.tokens import TokenFileError
 #: What is said to a client that has to show a token first.
 COMES_FIRST = "this daemon needs a token: .#.auth TOKEN comes first"
 
+#: Seconds by which a timer may be early: a loop counts whole milliseconds, from the beginning of its turn.
+_EARLY = 0.002
+
 
 class Denied(Failure):
     """What a client may not; it has a record of its own."""
@@ -101,7 +104,7 @@ class Access:
             if self.recognises(client, shown):
                 return
         failure = self._rejected(client, Denied("AUTH_FAILED"))  # at once: it may not wait for the answer
-        await asyncio.sleep(self._wrong_token_time)
+        await asyncio.sleep(self._wrong_token_time + _EARLY if self._wrong_token_time else 0)
         raise failure
 
     def _is_outdated(self) -> bool:

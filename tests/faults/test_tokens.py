@@ -34,9 +34,6 @@ TEMPERATURE = "ASRL1::INSTR"
 #: Seconds that a wrong token is answered late.
 LATE = 1.0
 
-#: Seconds that a timer of the event loop's may be early: it counts whole milliseconds.
-TICK = 0.002
-
 
 class TokenDaemon:
     """A daemon with the demo bench that asks everybody for a token, and some that it knows."""
@@ -222,12 +219,12 @@ def test_wrong_token_is_answered_late_and_ends_the_connection(guarded):
         began = time.monotonic()
         client.send(f".#.auth {wrong}\n.#.ping\n".encode())
         reply = client.everything()
-        assert time.monotonic() - began >= LATE - TICK
+        assert time.monotonic() - began >= LATE
         assert re.fullmatch(rb"\.#\.error AUTH_FAILED effect=none [^\n]+\n", reply)
         ours = f"127.0.0.1:{client.socket.getsockname()[1]}"
     assert guarded.daemon.wait_for_audit(event="rejected", outcome="AUTH_FAILED")["client"] == ours
     refused, seconds = hello(guarded, token=wrong)
-    assert (refused.token, seconds >= LATE - TICK) == ("AUTH_FAILED", True)
+    assert (refused.token, seconds >= LATE) == ("AUTH_FAILED", True)
     refused, _ = hello(guarded)
     assert refused.token == "FORBIDDEN"
     wait_until(lambda: len(guarded.daemon.audit(event="rejected")) >= 3, what="all three are on record")
